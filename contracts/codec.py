@@ -1,0 +1,122 @@
+"""Events to bytes and back, in Avro with the Confluent wire format: magic 0, schema id, body.
+
+Invariant: decoding never asks a registry and never allocates for a record larger than its topic
+allows; what does not decode is a PoisonError with its reason, never another exception.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import fastavro
+
+from contracts.events import Event
+from contracts.failures import PoisonError, Reason
+from contracts.schema_catalog import newest, versions_by_id
+
+E = TypeVar("E")
+_WIRE_HEADER = struct.Struct(">bI")
+# No event of ours is larger (01-shape: the producer's max_request_size); bytes beyond it are not
+# even given to the decoder, which allocates what a length inside the record declares.
+EVENT_BYTES_MAX = 32 * 1024 * 1024
+
+
+def encode(event: Event) -> bytes:
+    """The event as bytes, written with the newest version of its schema."""
+    version = newest(type(event))
+    buffer = io.BytesIO()
+    buffer.write(_WIRE_HEADER.pack(0, version.schema_id))
+    fastavro.schemaless_writer(buffer, version.parsed, to_plain(event))
+    return buffer.getvalue()
+
+
+def decode(data: bytes, event_type: type[E]) -> E:
+    """The event in `data`, whichever version wrote it.
+
+    Raises PoisonError: not_confluent, unknown_schema, wrong_event, malformed_avro, oversize.
+    """
+    if len(data) > EVENT_BYTES_MAX:
+        raise PoisonError(Reason.OVERSIZE, f"{len(data)} bytes")
+    if len(data) < _WIRE_HEADER.size or data[0] != 0:
+        raise PoisonError(Reason.NOT_CONFLUENT, "no magic byte and schema id in front")
+    _, schema_id = _WIRE_HEADER.unpack_from(data)
+    writer = versions_by_id().get(schema_id)
+    if writer is None:
+        raise PoisonError(Reason.UNKNOWN_SCHEMA, f"schema id {schema_id}")
+    if writer.event_type is not event_type:
+        raise PoisonError(Reason.WRONG_EVENT, f"{writer.event_type.__name__} found")
+    return _decode_body(data, writer.parsed, event_type)
+
+
+def to_plain(event: object) -> dict[str, Any]:
+    """The event as the dict that its Avro schema describes (for object containers)."""
+    return cast(dict[str, Any], _plain(event))
+
+
+def from_plain(plain: dict[str, Any], event_type: type[E]) -> E:
+    """The event in a dict read by its newest schema."""
+    return cast(E, _builder(cast(Any, event_type))(plain))
+
+
+def _decode_body(data: bytes, writer_schema: Any, event_type: type[E]) -> E:
+    reader_schema = newest(event_type).parsed
+    if reader_schema is writer_schema:
+        reader_schema = None  # a second schema would send every field through resolution
+    body = io.BytesIO(data)
+    body.seek(_WIRE_HEADER.size)
+    try:
+        plain = fastavro.schemaless_reader(body, writer_schema, reader_schema)
+        event = from_plain(cast(dict[str, Any], plain), event_type)
+    # fastavro raises whatever the bytes provoke; every kind of it means the same here
+    except (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError) as cause:
+        raise PoisonError(Reason.MALFORMED_AVRO, type(cause).__name__) from cause
+    except (MemoryError, RecursionError, AttributeError, StopIteration) as cause:
+        raise PoisonError(Reason.MALFORMED_AVRO, type(cause).__name__) from cause
+    if body.tell() != len(data):
+        raise PoisonError(Reason.MALFORMED_AVRO, f"{len(data) - body.tell()} bytes left over")
+    return event
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, StrEnum):
+        return value.value
+    return value
+
+
+@cache
+def _builder(kind: Any) -> Callable[[Any], Any]:
+    """A function that builds a value of the annotated type from fastavro's plain value."""
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        inner = _builder(next(a for a in typing.get_args(kind) if a is not type(None)))
+        return lambda value: None if value is None else inner(value)
+    if origin is tuple:
+        item = _builder(typing.get_args(kind)[0])
+        return lambda value: tuple(item(part) for part in value)
+    if is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        steps = [(field.name, _builder(hints[field.name])) for field in fields(kind)]
+        make = cast(Callable[..., Any], kind)
+        return lambda value: make(**{name: build(value[name]) for name, build in steps})
+    if issubclass(kind, StrEnum):
+        return cast(Callable[[Any], Any], kind)
+    if kind in (str, int, bool, bytes, datetime):
+        return _unchanged
+    raise AssertionError(f"no Avro form for {kind}")
+
+
+def _unchanged(value: Any) -> Any:
+    return value
