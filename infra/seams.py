@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -17,13 +18,42 @@ from contracts.events import Event, InstanceReceived
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """One record to publish. `partition` None lets the key decide (Kafka's murmur2)."""
+    """One record to publish. `partition` None lets the key decide (Kafka's murmur2).
+
+    Key and value may be None only so that a dead letter can repeat a foreign record untouched.
+    """
 
     topic: str
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
     headers: Headers
     partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedRecord:
+    """One record as read. `topic` is the plain name, `timestamp` the broker's append time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class OffsetGoneError(Exception):
+    """Offsets that are no longer (or not) in a topic: the reader decides where to go on.
+
+    `offsets` names what was asked for by partition.
+    """
+
+    def __init__(self, topic: str, offsets: Mapping[int, int]) -> None:
+        asked = ", ".join(f"{partition}@{offset}" for partition, offset in sorted(offsets.items()))
+        super().__init__(f"reading {topic}: no such offset {asked}")
+        self.topic = topic
+        self.offsets = dict(offsets)
 
 
 @dataclass(frozen=True, slots=True)
