@@ -1,0 +1,183 @@
+"""The statements that compose whole instances, series and conflicts from the halves in ClickHouse.
+
+Invariant: a composition reads everything that was inserted before it, and its `knowledge` grows
+with every row it has seen; so of two compositions of one key the larger has seen all that the
+smaller has, and both halves' writers composing after their inserts always ends with the whole.
+It must not be used without inserting the halves first, and it must not decide by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from contracts.identity import ContentKey
+from infra.seams import Database
+
+# One field of a request holds 128 KiB at most (ClickHouse's http_max_field_value_size); a
+# SHA-256 in an array takes 67 bytes of it.
+CONTENTS_PER_STATEMENT_MAX = 1_000
+
+_KEY = "study_instance_uid, series_instance_uid, sop_instance_uid, content_sha256"
+# The study prunes by the primary key, the hash names the content.
+_TOUCHED = (
+    "study_instance_uid IN {studies:Array(String)} AND content_sha256 IN {contents:Array(String)}"
+)
+
+_DESCRIBED = (
+    "sop_class_uid, transfer_syntax_uid, patient_id, issuer_of_patient_id, patient_name,"
+    " patient_birth_date, patient_sex, accession_number, study_date, study_time,"
+    " study_description, series_number, series_description, instance_number, modality,"
+    " body_part_examined, station_name, manufacturer, size_bytes, header_complete,"
+    " header_reason, header, tags"
+)
+
+# The newest scan describes the content, of equal ones the earliest delivery's: the same bytes
+# may have come under two transfer syntaxes, and a row is never mixed from both.
+_INSTANCES = f"""
+INSERT INTO instance_rows ({_KEY}, {_DESCRIBED}, site, calling_ae_title, called_ae_title,
+    received_at, deliveries, archived_at, bucket, object_key, offset_bytes, length_bytes, knowledge)
+SELECT {_KEY}, {_DESCRIBED}, first.4, first.5, first.6,
+    first.1, deliveries, location.5, location.4, location.1, location.2, location.3,
+    received_rows + archived_rows
+FROM
+(
+    SELECT {_KEY},
+        min((object_key, offset_bytes, length_bytes, bucket, archived_at)) AS location,
+        uniqExact(delivery_id, object_key) AS archived_rows
+    FROM archived WHERE {_TOUCHED} GROUP BY {_KEY}
+) AS a
+INNER JOIN
+(
+    SELECT {_KEY},
+        min((received_at, delivery_id, gateway_id, site, calling_ae_title, called_ae_title))
+            AS first,
+        uniqExact(delivery_id) AS deliveries,
+        uniqExact(delivery_id, scanner_version) AS received_rows
+    FROM received WHERE {_TOUCHED} GROUP BY {_KEY}
+) AS f USING ({_KEY})
+INNER JOIN
+(
+    SELECT {_KEY}, {_DESCRIBED} FROM received
+    WHERE {_TOUCHED} AND ({_KEY}) IN (SELECT {_KEY} FROM archived WHERE {_TOUCHED})
+    ORDER BY scanner_version DESC, received_at, delivery_id LIMIT 1 BY {_KEY}
+) AS d USING ({_KEY})
+"""
+
+_PATIENT = "patient_id, issuer_of_patient_id, patient_name, patient_birth_date, patient_sex"
+_SPEAKER = (
+    f"sop_instance_uid, content_sha256, {_PATIENT}, accession_number, study_date, study_time,"
+    " study_description, series_number, series_description, modality, body_part_examined,"
+    " station_name, manufacturer"
+)
+
+# Instances without a Study Instance UID belong to no study and would meet strangers in one row.
+# Grouping by patient first keeps two patients under one series apart, instead of mixing them.
+_SERIES = f"""
+INSERT INTO series_rows (study_instance_uid, series_instance_uid, first_instance, instances,
+    sop_instances, size_bytes, modalities, sites, calling_ae_titles, accession_numbers, patients,
+    first_received_at, last_received_at, last_archived_at, knowledge)
+SELECT study_instance_uid, series_instance_uid,
+    argMin(p.speaker, (p.speaker.1, p.speaker.2)),
+    sum(p.instances), length(groupUniqArrayArray(p.sops)), sum(p.size_bytes),
+    arraySort(groupUniqArrayArray(p.modalities)), arraySort(groupUniqArrayArray(p.sites)),
+    arraySort(groupUniqArrayArray(p.calling_ae_titles)),
+    arraySort(groupUniqArrayArray(p.accession_numbers)),
+    arraySort(groupArray((p.speaker.3, p.speaker.4, p.speaker.5, p.speaker.6, p.speaker.7,
+        p.instances, p.size_bytes, p.first_received_at, p.last_received_at))),
+    min(p.first_received_at), max(p.last_received_at), max(p.last_archived_at), sum(p.knowledge)
+FROM
+(
+    SELECT study_instance_uid, series_instance_uid, i.patient_id AS id,
+        i.issuer_of_patient_id AS issuer,
+        argMin(({_SPEAKER}), (sop_instance_uid, content_sha256)) AS speaker,
+        count() AS instances, groupUniqArray(sop_instance_uid) AS sops,
+        sum(i.size_bytes) AS size_bytes, groupUniqArray(i.modality) AS modalities,
+        groupUniqArray(i.site) AS sites, groupUniqArray(i.calling_ae_title) AS calling_ae_titles,
+        groupUniqArray(i.accession_number) AS accession_numbers,
+        min(i.received_at) AS first_received_at, max(i.received_at) AS last_received_at,
+        max(i.archived_at) AS last_archived_at, sum(i.knowledge) AS knowledge
+    FROM instance_rows AS i FINAL
+    WHERE study_instance_uid != '' AND (study_instance_uid, series_instance_uid) IN
+    (
+        SELECT study_instance_uid, series_instance_uid FROM archived WHERE {_TOUCHED}
+        UNION DISTINCT
+        SELECT study_instance_uid, series_instance_uid FROM received WHERE {_TOUCHED}
+    )
+    AND study_instance_uid IN {{studies:Array(String)}}
+    GROUP BY study_instance_uid, series_instance_uid, id, issuer
+) AS p
+GROUP BY study_instance_uid, series_instance_uid
+"""
+
+# Pair by pair: other transfer syntaxes, other_encoding; else equal headers or pixel data of
+# different length, other_pixels; else other_header. Over all pairs the gravest is shown, so that
+# a router's re-encoding never hides changed pixels.
+_CONFLICTS = f"""
+INSERT INTO conflict_rows (sop_instance_uid, kind, contents, study_instance_uids, content_sha256s,
+    transfer_syntax_uids, sites, first_received_at, last_received_at, knowledge)
+SELECT sop_instance_uid,
+    multiIf(max(same_header OR other_length), 'other_pixels', max(several), 'other_header',
+        'other_encoding'),
+    length(groupUniqArrayArray(keys)), arraySort(groupUniqArrayArray(studies)),
+    arraySort(groupUniqArrayArray(hashes)), arraySort(groupUniqArray(transfer_syntax_uid)),
+    arraySort(groupUniqArrayArray(t.sites)), min(first_at), max(last_at), sum(rows_seen)
+FROM
+(
+    SELECT sop_instance_uid, transfer_syntax_uid,
+        groupUniqArray((study_instance_uid, series_instance_uid, content_sha256)) AS keys,
+        groupUniqArray(study_instance_uid) AS studies, groupUniqArray(content_sha256) AS hashes,
+        groupUniqArrayArray(c.sites) AS sites, min(first_at) AS first_at, max(last_at) AS last_at,
+        count() > 1 AS several, uniqExact(scan.2) < count() AS same_header,
+        uniqExact(scan.3) > 1 AS other_length, sum(rows_seen) AS rows_seen
+    FROM
+    (
+        SELECT sop_instance_uid, transfer_syntax_uid, study_instance_uid, series_instance_uid,
+            content_sha256, max((scanner_version, header_hash, pixel_data_bytes)) AS scan,
+            groupUniqArray(s.site) AS sites,
+            min(received_at) AS first_at, max(received_at) AS last_at,
+            uniqExact(delivery_id, scanner_version) AS rows_seen
+        FROM sop_contents AS s
+        WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM received WHERE {_TOUCHED})
+        GROUP BY sop_instance_uid, transfer_syntax_uid, study_instance_uid, series_instance_uid,
+            content_sha256
+    ) AS c
+    GROUP BY sop_instance_uid, transfer_syntax_uid
+) AS t
+GROUP BY sop_instance_uid
+HAVING length(groupUniqArrayArray(keys)) > 1
+"""
+
+
+def compose_instances(database: Database, contents: Sequence[ContentKey]) -> None:
+    """Writes every whole instance among `contents`, and the series that hold one of them.
+
+    On return the views `instances`, `series`, `studies` and `patients` tell what both halves
+    hold. Idempotent. Raises RetryableError, FatalError.
+    """
+    for part in _parts(contents):
+        parameters = _parameters(part)
+        database.command(_INSTANCES, parameters)
+        database.command(_SERIES, parameters)
+
+
+def compose_conflicts(database: Database, contents: Sequence[ContentKey]) -> None:
+    """Writes a conflict for each SOP Instance of `contents` that has more than one content.
+
+    Idempotent. Raises RetryableError, FatalError.
+    """
+    for part in _parts(contents):
+        database.command(_CONFLICTS, _parameters(part))
+
+
+def _parts(contents: Sequence[ContentKey]) -> Iterator[Sequence[ContentKey]]:
+    # Sorted, so that a study's contents meet in one statement.
+    ordered = sorted(set(contents))
+    for start in range(0, len(ordered), CONTENTS_PER_STATEMENT_MAX):
+        yield ordered[start : start + CONTENTS_PER_STATEMENT_MAX]
+
+
+def _parameters(contents: Sequence[ContentKey]) -> dict[str, object]:
+    return {
+        "studies": sorted({content.study_instance_uid for content in contents}),
+        "contents": sorted({content.content_sha256 for content in contents}),
+    }

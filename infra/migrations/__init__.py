@@ -1,0 +1,1 @@
+"""The numbered statements that make Hilum's ClickHouse database; `infra.migrate` applies them."""
