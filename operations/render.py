@@ -1,0 +1,123 @@
+"""Answers as tables for people.
+
+Invariant: shows what the answer holds and computes nothing; `--json` has the same facts.
+"""
+
+from __future__ import annotations
+
+from operations.answers import age_text, out, size_text, table
+from operations.dead_letters import DeadLetter
+from operations.status import Status
+from operations.verify import Verdict
+from operations.where import STATES, Whereabouts
+
+
+def show_status(status: Status) -> None:
+    """Processes, spools and lags."""
+    if status.processes:
+        table(
+            "Processes",
+            ("name", "pid", "state", "ready", "reason"),
+            ((p.name, p.pid, p.state, "yes" if p.ready else "no", p.reason)
+             for p in status.processes),
+        )  # fmt: skip
+    table(
+        "Gateways (their own last word)",
+        ("gateway", "site", "said", "not archived", "oldest", "spool", "says"),
+        (
+            (
+                s.gateway,
+                s.site,
+                f"{s.said_s_ago:.0f} s ago",
+                s.depth,
+                None if s.oldest_entry_at is None else age_text(s.oldest_entry_at),
+                size_text(s.spool_bytes),
+                s.reason,
+            )
+            for s in status.spools
+        ),
+    )
+    table(
+        "Consumer lag",
+        ("consumer", "topic", "records", "seconds"),
+        ((lag.consumer, lag.topic, lag.lag_records, lag.lag_seconds) for lag in status.lags),
+    )
+    for problem in status.problems:
+        out.print(f"[red]not ok[/] {problem}")
+    if status.ok:
+        out.print("[green]ok[/] everything is running and ready")
+
+
+def show_where(found: Whereabouts) -> None:
+    """The way of a study, state by state."""
+    if not found.deliveries:
+        out.print(f"[yellow]{found.key} is not in the index[/]")
+        out.print("It may still be at a gateway: these have images that are not archived yet.")
+    else:
+        total = len(found.deliveries)
+        out.print(
+            f"{found.found_as} {found.key}: {found.contents} instances, {total} deliveries, "
+            f"{found.complete} everywhere"
+        )
+        table(
+            "The way",
+            ("state", "deliveries", "first", "last"),
+            (
+                (state, f"{summary['deliveries']} of {total}", summary["first_at"],
+                 summary["last_at"])
+                for state, summary in ((s, found.states[s]) for s in STATES)
+            ),
+        )  # fmt: skip
+        packs = {row["object_key"] for row in found.deliveries if row["object_key"]}
+        senders = {(row["site"], row["calling_ae_title"]) for row in found.deliveries}
+        out.print(f"in {len(packs)} packs; sent by {', '.join(f'{a} at {s}' for s, a in senders)}")
+    table(
+        "Gateways",
+        ("gateway", "site", "last word", "not archived", "says"),
+        ((g.name, g.site, f"{g.age_s:.0f} s ago", g.unarchived, g.reason) for g in found.gateways),
+    )
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """The headline, the counts and what is not as it should be."""
+    colour = "green" if verdict.ok else "red"
+    out.print(
+        f"[{colour}]acknowledged and not found: {verdict.acknowledged_not_found}[/]   "
+        f"({'ok' if verdict.ok else 'not ok'})"
+    )
+    table(
+        "Distinct images (SOP Instance UID, sha256)",
+        ("acknowledged", "archived", "quarantined", "refused", "indexed", "replicated"),
+        ((verdict.acknowledged, verdict.archived, verdict.quarantined, verdict.refused,
+          verdict.indexed, verdict.replicated),),
+    )  # fmt: skip
+    out.print(
+        f"{verdict.deliveries} deliveries; {verdict.in_flight} in flight; "
+        f"{verdict.conflicts} conflicts; {verdict.orphan_objects} orphan objects "
+        f"({size_text(verdict.orphan_bytes)}); {size_text(verdict.redundant_bytes)} redundant"
+    )
+    if verdict.bytes_checked is not None:
+        out.print(f"{size_text(verdict.bytes_checked)} read again and re-hashed")
+    for reason in (*verdict.reasons, *verdict.bytes_wrong):
+        out.print(f"[red]not ok[/] {reason}")
+    for sop_instance_uid, content_sha256 in verdict.not_found:
+        out.print(f"[red]not found[/] {sop_instance_uid} {content_sha256}")
+
+
+def show_letters(letters: list[DeadLetter]) -> None:
+    """One line a dead letter."""
+    table(
+        f"{len(letters)} dead letters",
+        ("id", "reason", "detail", "first seen", "bytes", "state"),
+        (
+            (
+                letter.letter_id,
+                letter.reason,
+                letter.detail,
+                letter.first_seen,
+                len(letter.value),
+                "redriven" if letter.is_redriven else "open",
+            )
+            for letter in letters
+        ),
+    )

@@ -1,0 +1,73 @@
+"""`hilum test`: the peers, the linters and the whole test suite, as CI runs them.
+
+Invariant: what could not run is named, never passed over; in CI a missing peer is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from infra.engines.s3 import versitygw_binary
+from operations.context import CHECKOUT
+
+# Debian package by the command that shows it is there.
+PEERS = {"storescu": "dcmtk", "kcat": "kcat"}
+PACKAGES = ("contracts", "infra", "edge_gateway", "consumers", "operations", "tests")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the run and how it ended."""
+
+    name: str
+    exit_code: int
+    detail: str
+
+
+def run_tests(pytest_arguments: Sequence[str], tell: Callable[[str], None]) -> list[Step]:
+    """Runs every step, the linters first; pytest's closing line is the last thing printed."""
+    in_ci = os.environ.get("CI", "") == "true"
+    steps = [_peers(tell, in_ci)]
+    tell("building versitygw, the second object store of the tests (once, about 2 minutes)")
+    versitygw_binary(tell)
+    tell("ruff and mypy")
+    files = len([p for package in PACKAGES for p in (CHECKOUT / package).rglob("*.py")])
+    steps.append(_tool("ruff check", ["ruff", "check", "."], f"{files} files"))
+    steps.append(_tool("ruff format", ["ruff", "format", "--check", "."], f"{files} files"))
+    steps.append(_tool("mypy --strict", ["mypy", "--strict", *PACKAGES], f"{files} files"))
+    for step in steps:
+        tell(f"{step.name}: {'ok' if step.exit_code == 0 else 'FAILED'} ({step.detail})")
+    tell("pytest")
+    steps.append(_tool("pytest", ["pytest", *pytest_arguments], "see above"))
+    return steps
+
+
+def _tool(name: str, command: list[str], detail: str) -> Step:
+    ended = subprocess.run([sys.executable, "-m", *command], cwd=CHECKOUT, check=False)
+    return Step(name, ended.returncode, detail)
+
+
+def _peers(tell: Callable[[str], None], in_ci: bool) -> Step:
+    missing = {c: package for c, package in PEERS.items() if shutil.which(c) is None}
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        tell(f"installing test peers: {', '.join(sorted(set(missing.values())))}")
+        _apt_install(sorted(set(missing.values())))
+        missing = {c: package for c, package in PEERS.items() if shutil.which(c) is None}
+    if not missing:
+        return Step("peers", 0, ", ".join(sorted(set(PEERS.values()))))
+    line = f"apt-get install {' '.join(sorted(set(missing.values())))}"
+    return Step("peers", 1 if in_ci else 0, f"tests with them are skipped; install: {line}")
+
+
+def _apt_install(packages: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "-y", *packages]):
+        subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            check=False,
+        )  # fmt: skip
