@@ -1,0 +1,117 @@
+"""The seam to the disk: every call of the spool that changes or reads a file goes through here.
+
+Invariant: each method does exactly its system calls and raises OSError as it came, so that a test
+can record the trace, replay a power loss after any prefix, or answer ENOSPC and EIO. Must not
+cache, retry or translate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Bytes = bytes | bytearray | memoryview
+
+# Linux refuses more vectors than this in one call.
+_VECTORS_MAX = 1024
+CREATE_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+CREATE = os.O_RDWR | os.O_CREAT
+WRITE = os.O_RDWR
+READ = os.O_RDONLY
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """Room of the file system that holds a path, for a process without privileges."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+class FileSystem:
+    """The machine's file system."""
+
+    def open(self, path: Path, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def size_bytes(self, descriptor: int) -> int:
+        return os.fstat(descriptor).st_size
+
+    def read_at(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes:
+        """Up to `length_bytes`; fewer only at the end of the file."""
+        data = os.pread(descriptor, length_bytes, offset_bytes)
+        while 0 < len(data) < length_bytes:
+            more = os.pread(descriptor, length_bytes - len(data), offset_bytes + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write_at(self, descriptor: int, buffers: Sequence[Bytes], offset_bytes: int) -> None:
+        """All of `buffers`, one after the other, or an OSError."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+        first = 0
+        while first < len(views):
+            written = os.pwritev(descriptor, views[first : first + _VECTORS_MAX], offset_bytes)
+            offset_bytes += written
+            while first < len(views) and written >= len(views[first]):
+                written -= len(views[first])
+                first += 1
+            if written:
+                views[first] = views[first][written:]
+
+    def flush(self, descriptor: int) -> None:
+        """On return the file's bytes and its size survive a power loss; its name may not."""
+        os.fdatasync(descriptor)
+
+    def flush_directory(self, path: Path) -> None:
+        """On return the names in `path` survive a power loss."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def forget_cached(self, descriptor: int) -> None:
+        """Asks the kernel to read this file from the disk again, not from memory."""
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def make_directory(self, path: Path) -> None:
+        """Creates `path` and its parents; no error when it exists."""
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def names(self, path: Path) -> list[str]:
+        """The names in a directory, sorted; empty when there is no such directory."""
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+
+    def file_sizes(self, path: Path) -> list[tuple[str, int]]:
+        """Names and sizes in a directory; what vanishes meanwhile is left out."""
+        sizes = []
+        try:
+            with os.scandir(path) as found:
+                for item in found:
+                    try:
+                        sizes.append((item.name, item.stat(follow_symlinks=False).st_size))
+                    except FileNotFoundError:
+                        continue
+        except FileNotFoundError:
+            return []
+        return sizes
+
+    def disk_space(self, path: Path) -> DiskSpace:
+        room = os.statvfs(path)
+        return DiskSpace(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)

@@ -1,0 +1,218 @@
+"""The bytes of one data set on their way into the spool.
+
+Invariant: before `commit` returns nothing is durable under the delivery's name; after `abort` or
+an error no file and no memory of it is left. Memory over all associations stays below the budget.
+Must not look into the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from edge_gateway.spool.committer import Committer, Pending
+from edge_gateway.spool.entry import DeliveryFacts, SpooledDelivery, deliver, encode_entry
+from edge_gateway.spool.errors import (
+    ObjectTooLarge,
+    SpoolBroken,
+    SpoolError,
+    SpoolFull,
+    SpoolStalled,
+    translate,
+)
+from edge_gateway.spool.filesystem import CREATE_NEW, FileSystem
+from edge_gateway.spool.health import SpoolHealth
+from edge_gateway.spool.layout import SpoolLayout
+from edge_gateway.spool.limits import SpoolLimits
+
+
+class MemoryBudget:
+    """Bytes that all unflushed data sets together may hold in memory."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._lock = threading.Lock()
+        self._bytes_max = bytes_max
+        self._taken_bytes = 0
+
+    @property
+    def taken_bytes(self) -> int:
+        return self._taken_bytes
+
+    def take(self, size_bytes: int) -> bool:
+        """Whether there was room; never waits, the disk is the way out."""
+        with self._lock:
+            if self._taken_bytes + size_bytes > self._bytes_max:
+                return False
+            self._taken_bytes += size_bytes
+            return True
+
+    def give_back(self, size_bytes: int) -> None:
+        with self._lock:
+            self._taken_bytes -= size_bytes
+
+
+class SinkContext:
+    """What all sinks of a spool share."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        layout: SpoolLayout,
+        limits: SpoolLimits,
+        health: SpoolHealth,
+        committer: Committer,
+    ) -> None:
+        self.fs = fs
+        self.layout = layout
+        self.limits = limits
+        self.health = health
+        self.committer = committer
+        self.budget = MemoryBudget(limits.memory_bytes_max)
+
+
+class DeliverySink:
+    """Takes the data set of one C-STORE. Used by one thread; also a context manager that aborts
+    what was not committed.
+    """
+
+    def __init__(self, context: SinkContext, facts: DeliveryFacts) -> None:
+        self._context = context
+        self._facts = facts
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+        self._buffer = bytearray()
+        self._descriptor: int | None = None
+        self._path: Path | None = None
+        self._is_open = True
+
+    def __enter__(self) -> DeliverySink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes taken so far."""
+        return self._size_bytes
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Takes the next bytes; the caller may reuse its buffer on return.
+
+        Raises ObjectTooLarge, SpoolFull or SpoolBroken; the sink is aborted then.
+        """
+        self._require_open()
+        view = memoryview(data).cast("B")
+        if self._size_bytes + len(view) > self._context.limits.object_bytes_max:
+            self.abort()
+            raise ObjectTooLarge(f"data set above {self._context.limits.object_bytes_max} bytes")
+        if self._path is None and self._fits_memory(len(view)):
+            self._buffer += view
+        else:
+            self._on_disk("writing a data set", lambda: self._write_out(view))
+        self._hash.update(view)
+        self._size_bytes += len(view)
+
+    def commit(self, quarantine_reason: str | None = None) -> SpooledDelivery:
+        """Returns when the delivery is durable: bytes and record flushed. Level `disk`.
+
+        `quarantine_reason` is None unless the gateway sets the object aside. Raises SpoolFull
+        (also SpoolStalled) or SpoolBroken: then nothing may be acknowledged, and the sink is
+        aborted (a stalled one may still become durable).
+        """
+        self._require_open()
+        is_external = self._path is not None
+        delivery = deliver(
+            self._facts, self._size_bytes, self._hash.hexdigest(), quarantine_reason, is_external
+        )
+        if is_external:
+            self._on_disk("flushing a data set", self._flush_out)
+        buffer, self._buffer = self._buffer, bytearray()
+        self._is_open = False
+        budget = self._context.budget
+        pending = Pending(
+            delivery,
+            encode_entry(delivery),
+            body=() if is_external else (buffer,),
+            is_waited_for=True,
+            give_back=lambda: budget.give_back(len(buffer)),
+        )
+        try:
+            self._context.committer.commit(pending)
+        except SpoolError as error:
+            self._after_failure(pending, error)
+            raise
+        return delivery
+
+    def abort(self) -> None:
+        """On return no memory and no file of this data set is left. Harmless after `commit`."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._context.budget.give_back(len(self._buffer))
+        self._buffer = bytearray()
+        self._drop_file()
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise SpoolError("writing a data set: its sink is committed or aborted")
+        self._context.health.require()
+
+    def _fits_memory(self, length_bytes: int) -> bool:
+        if len(self._buffer) + length_bytes > self._context.limits.inline_bytes_max:
+            return False
+        return self._context.budget.take(length_bytes)
+
+    def _write_out(self, view: memoryview) -> None:
+        fs = self._context.fs
+        if self._descriptor is None:
+            path = self._context.layout.unfinished_object(self._facts.delivery_id)
+            self._descriptor = fs.open(path, CREATE_NEW)
+            self._path = path
+            fs.write_at(self._descriptor, [self._buffer], 0)
+            self._context.budget.give_back(len(self._buffer))
+            self._buffer = bytearray()
+        fs.write_at(self._descriptor, [view], self._size_bytes)
+
+    def _flush_out(self) -> None:
+        assert self._descriptor is not None
+        self._context.fs.flush(self._descriptor)
+        self._context.fs.close(self._descriptor)
+        self._descriptor = None
+        self._context.fs.flush_directory(self._context.layout.objects)
+
+    def _drop_file(self) -> None:
+        path, self._path = self._path, None
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            if descriptor is not None:
+                self._context.fs.close(descriptor)
+            if path is not None:
+                self._context.fs.unlink(path)
+        except OSError as error:
+            # The file is an orphan that the next start deletes; the disk is what must be told.
+            self._context.health.declare_broken(f"dropping a data set: {error}")
+
+    def _on_disk(self, doing: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            failure = translate(error, doing)
+            if isinstance(failure, SpoolBroken):
+                self._context.health.declare_broken(str(failure))
+            self.abort()
+            raise failure from error
+
+    def _after_failure(self, pending: Pending, error: SpoolError) -> None:
+        # Only a refusal is certain: a stalled record may still be written and name its object,
+        # and after a disk error recovery decides by what is on the disk.
+        if isinstance(error, SpoolFull) and not isinstance(error, SpoolStalled):
+            self._drop_file()

@@ -1,0 +1,95 @@
+"""When the spool says that it is full, before the disk does.
+
+Invariant: the answer is never older than `REFRESH_S_MAX`, so it accepts again by itself within
+5 s after room returned (04-faults.md row 3). Must not refuse for any reason but room and health.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from edge_gateway.spool.errors import SpoolMismatch
+from edge_gateway.spool.filesystem import FileSystem
+from edge_gateway.spool.health import SpoolHealth
+from edge_gateway.spool.layout import GatewayIdentity, SpoolLayout, measure
+from edge_gateway.spool.limits import (
+    DEFAULT_FREE_BYTES_MIN,
+    SEGMENT_BYTES_MIN,
+    SEGMENTS_MIN,
+    Admission,
+    SpoolLimits,
+)
+from edge_gateway.spool.supply import SegmentSupply
+
+REFRESH_S_MIN = 0.5
+REFRESH_S_MAX = 3.0
+# Counting a directory may take one twentieth of the time, however many objects it holds.
+_REFRESH_PER_COST = 20
+
+
+class Watermarks:
+    """Both watermarks of one spool and the present answer."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        layout: SpoolLayout,
+        identity: GatewayIdentity,
+        limits: SpoolLimits,
+    ) -> None:
+        self._fs = fs
+        self._layout = layout
+        room = fs.disk_space(layout.directory)
+        default_free = min(DEFAULT_FREE_BYTES_MIN, room.total_bytes // 20)
+        given_max, given_min = limits.spool_bytes_max, limits.free_bytes_min
+        self.spool_bytes_max = identity.spool_bytes_max if given_max is None else given_max
+        self.free_bytes_min = default_free if given_min is None else given_min
+        self._require_sense(limits)
+        self._lock = threading.Lock()
+        self._answer = Admission(True, "")
+        self._fresh_until_s = 0.0
+
+    def admission(self, health: SpoolHealth, supply: SegmentSupply) -> Admission:
+        """Whether to accept; cheap enough for every association and object."""
+        if health.broken is not None:
+            return Admission(False, f"spool broken: {health.broken}")
+        if supply.failure is not None:
+            return Admission(False, f"spool full: {supply.failure}")
+        with self._lock:
+            if time.monotonic() >= self._fresh_until_s:
+                self._refresh()
+            return self._answer
+
+    def _refresh(self) -> None:
+        started_s = time.monotonic()
+        try:
+            self._answer = self._ask_disk()
+        except OSError as error:
+            self._answer = Admission(False, f"measuring the spool: {error.strerror}")
+        now_s = time.monotonic()
+        pause_s = (now_s - started_s) * _REFRESH_PER_COST
+        self._fresh_until_s = now_s + min(max(pause_s, REFRESH_S_MIN), REFRESH_S_MAX)
+
+    def _ask_disk(self) -> Admission:
+        usage = measure(self._fs, self._layout)
+        if usage.bytes >= self.spool_bytes_max:
+            text = f"spool full: {usage.bytes} of {self.spool_bytes_max} bytes are taken"
+            return Admission(False, text)
+        if usage.disk_free_bytes <= self.free_bytes_min:
+            text = f"disk full: {usage.disk_free_bytes} bytes free, {self.free_bytes_min} kept back"
+            return Admission(False, text)
+        return Admission(True, "")
+
+    def _require_sense(self, limits: SpoolLimits) -> None:
+        if limits.segment_bytes < SEGMENT_BYTES_MIN or limits.segment_bytes % 4096:
+            raise SpoolMismatch(
+                f"opening the spool: segments of {limits.segment_bytes} bytes",
+                f"set segment_bytes to a multiple of 4096 that is at least {SEGMENT_BYTES_MIN}",
+            )
+        if self.spool_bytes_max < SEGMENTS_MIN * limits.segment_bytes:
+            raise SpoolMismatch(
+                f"opening the spool: {self.spool_bytes_max} bytes hold less than {SEGMENTS_MIN}"
+                f" segments of {limits.segment_bytes}",
+                "lower segment_bytes, raise spool_bytes_max, or give the spool a larger disk",
+            )
