@@ -72,7 +72,7 @@ class RunningEngines:
         """Wait for all that were started; raises with the log's end of one that is not ready."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         for name, process in self.processes.items():
-            while not (state := self.programs[name].probe()).is_ready:
+            while not (state := self.programs[name].probe.ask()).is_ready:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{name}: {state.reason}\n{self._log_end(name)}")
                 time.sleep(0.05)

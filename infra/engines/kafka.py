@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 
 from infra.engines.cache import Report, engine_directory, obtain, run_tool, silent
-from infra.engines.program import Program, kafka_probe
+from infra.engines.program import Probe, Program
 
 KAFKA_VERSION = "4.3.0"
 # Of this pom's shape: a change of the jars is another directory in the cache.
@@ -57,7 +57,7 @@ def kafka_program(data: Path, port: int, controller_port: int, report: Report = 
         name="kafka",
         command=("java", *HEAP, logging, "-cp", classpath, "kafka.Kafka", str(configuration)),
         directory=data,
-        probe=kafka_probe("127.0.0.1", port),
+        probe=Probe("kafka", port),
         ports=(port, controller_port),
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from contracts.failures import FatalError
 from infra.engines.cache import Report, silent
 from infra.engines.kafka import kafka_program
-from infra.engines.program import Program, http_probe
+from infra.engines.program import Probe, Program
 from infra.engines.s3 import minio_program
 from infra.settings import Settings, SiteSettings
 
@@ -40,7 +40,7 @@ def engine_programs(
 
 def python_environment() -> dict[str, str]:
     """What a Python process of this checkout needs, whatever directory it starts in."""
-    return {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    return {"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _minio(name: str, site: SiteSettings, state_directory: Path, report: Report) -> Program:
@@ -59,7 +59,7 @@ def _clickhouse(name: str, site: SiteSettings, state_directory: Path) -> Program
         name=f"clickhouse-{name}",
         command=(sys.executable, *module, "--data", str(data / "data"), "--port", str(port)),
         directory=data,
-        probe=http_probe("127.0.0.1", port, "/ping"),
+        probe=Probe("http", port, "/ping"),
         ports=(port,),
         environment=python_environment(),
     )

@@ -10,9 +10,10 @@ import http.client
 import json
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from infra.telemetry import Readiness
 
@@ -20,7 +21,48 @@ PROBE_TIMEOUT_S = 3.0
 _API_VERSIONS = 18
 _ANSWER_BYTES_MAX = 1 << 20
 
-Probe = Callable[[], Readiness]
+
+@dataclass(frozen=True)
+class Probe:
+    """Where and how to ask a process whether it is ready; plain data, so that it can be kept."""
+
+    protocol: Literal["http", "kafka"]
+    port: int
+    path: str = ""
+    host: str = "127.0.0.1"
+
+    def ask(self) -> Readiness:
+        """The process's own answer, after PROBE_TIMEOUT_S at the latest. Never raises."""
+        try:
+            return self._ask_kafka() if self.protocol == "kafka" else self._ask_http()
+        except ConnectionRefusedError:
+            return Readiness(False, "not listening yet")
+        except TimeoutError:
+            return Readiness(False, f"no answer in {PROBE_TIMEOUT_S:.0f} s")
+        except (OSError, http.client.HTTPException) as error:
+            return Readiness(False, str(error) or type(error).__name__)
+
+    def _ask_http(self) -> Readiness:
+        """Ready when GET `path` answers 200; a JSON `reason` in the answer is taken over."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", self.path)
+            response = connection.getresponse()
+            body = response.read(_ANSWER_BYTES_MAX)
+        finally:
+            connection.close()
+        return Readiness(response.status == 200, _stated_reason(body, response.status))
+
+    def _ask_kafka(self) -> Readiness:
+        """Ready when the broker answers ApiVersions, which it does only once it is unfenced."""
+        client = b"hilum-probe"
+        request = struct.pack(f">hhih{len(client)}s", _API_VERSIONS, 0, 1, len(client), client)
+        with socket.create_connection((self.host, self.port), PROBE_TIMEOUT_S) as connection:
+            connection.settimeout(PROBE_TIMEOUT_S)
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(10)
+        is_ready = len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
+        return Readiness(is_ready, "" if is_ready else "the broker does not answer yet")
 
 
 @dataclass(frozen=True)
@@ -35,43 +77,6 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def http_probe(host: str, port: int, path: str) -> Probe:
-    """Ready when GET `path` answers 200; a JSON `reason` in the answer is taken over."""
-
-    def ask() -> Readiness:
-        connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            body = response.read(_ANSWER_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            return Readiness(False, _reason(error))
-        finally:
-            connection.close()
-        return Readiness(response.status == 200, _stated_reason(body, response.status))
-
-    return ask
-
-
-def kafka_probe(host: str, port: int) -> Probe:
-    """Ready when the broker answers ApiVersions, which it does only once it is unfenced."""
-    client = b"hilum-probe"
-    request = struct.pack(f">hhih{len(client)}s", _API_VERSIONS, 0, 1, len(client), client)
-
-    def ask() -> Readiness:
-        try:
-            with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
-                connection.settimeout(PROBE_TIMEOUT_S)
-                connection.sendall(struct.pack(">i", len(request)) + request)
-                answer = connection.recv(10)
-        except OSError as error:
-            return Readiness(False, _reason(error))
-        is_ready = len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
-        return Readiness(is_ready, "" if is_ready else "the broker does not answer yet")
-
-    return ask
-
-
 def _stated_reason(body: bytes, status: int) -> str:
     try:
         stated = json.loads(body)
@@ -80,11 +85,3 @@ def _stated_reason(body: bytes, status: int) -> str:
     if isinstance(stated, dict) and isinstance(stated.get("reason"), str):
         return str(stated["reason"])
     return "" if status == 200 else f"answers HTTP status {status}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "not listening yet"
-    if isinstance(error, TimeoutError):
-        return f"no answer in {PROBE_TIMEOUT_S:.0f} s"
-    return str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from infra.engines.cache import Report, engine_directory, obtain, run_tool, silent
-from infra.engines.program import Program, http_probe
+from infra.engines.program import Probe, Program
 
 MINIO_MODULE = "github.com/minio/minio"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
@@ -43,7 +43,7 @@ def minio_program(
         name=f"minio-{site}",
         command=(str(binary), "server", "--quiet", *addresses, str(data)),
         directory=data.parent,
-        probe=http_probe("127.0.0.1", port, "/minio/health/ready"),
+        probe=Probe("http", port, "/minio/health/ready"),
         ports=(port, port + 1),
         environment={
             "MINIO_ROOT_USER": credentials[0],
