@@ -12,6 +12,10 @@ import time
 import uuid
 from dataclasses import dataclass
 
+# What Hilum writes into group 0002 and associations about itself (PS3.7 D.3.3.2, PS3.10 7.1).
+IMPLEMENTATION_CLASS_UID = "2.25.209338361904478912470326541278903354197"
+IMPLEMENTATION_VERSION_NAME = "HILUM_1"
+
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -1,0 +1,53 @@
+"""`python -m edge_gateway receive|forward --settings FILE --gateway NAME`: a gateway's processes.
+
+Invariant: exit codes are those of contracts.failures (78: a person has to look), and the last
+line on stderr says why. Must hold no logic of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from contracts.failures import EXIT_FAILED, EXIT_FATAL, FatalError, HilumError
+from infra.settings import Settings, load
+from infra.telemetry import logger
+
+_LOG = logger("process")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one process to its end and returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m edge_gateway", description=__doc__)
+    parser.add_argument("role", choices=("receive", "forward"))
+    parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--gateway", required=True, metavar="NAME")
+    options = parser.parse_args(arguments)
+    try:
+        return _runner(options.role)(load(options.settings), options.gateway)
+    except FatalError as failure:
+        print(f"edge_gateway {options.role}: {failure}", file=sys.stderr)
+        return EXIT_FATAL
+    except HilumError as failure:
+        print(f"edge_gateway {options.role}: {failure}", file=sys.stderr)
+        return EXIT_FAILED
+    except Exception:  # noqa: BLE001 - the process entry
+        _LOG.exception("unexpected fault")
+        return EXIT_FAILED
+
+
+def _runner(role: str) -> Callable[[Settings, str], int]:
+    # Imported here: the receiver must start without what only the forwarder needs.
+    if role == "receive":
+        from edge_gateway import receive
+
+        return receive.run
+    from edge_gateway import forward
+
+    return forward.run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

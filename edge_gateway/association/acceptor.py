@@ -1,0 +1,207 @@
+"""One connection's life: TLS, A-ASSOCIATE, the session, and how it ended (PS3.8 9.2).
+
+Invariant: a place that admission gave is given back, what the spool heard opened it hears
+closed, and the peer is told why wherever it can still hear it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from edge_gateway import status
+from edge_gateway.admission import Admission, Admitted, Refusal
+from edge_gateway.association.connection import (
+    Connection,
+    ConnectionLost,
+    DeadlinePassed,
+    Stopping,
+)
+from edge_gateway.association.contexts import answer_context
+from edge_gateway.association.limits import PEER_PDU_BYTES_MIN, AssociationLimits
+from edge_gateway.association.log_budget import LogBudget
+from edge_gateway.association.pdu import (
+    APPLICATION_CONTEXT_UID,
+    AbortReason,
+    AssociateRequest,
+    ContextResult,
+    ProtocolError,
+    decode_associate_request,
+    encode_abort,
+    encode_associate_accept,
+    encode_associate_reject,
+)
+from edge_gateway.association.pdu_reader import PduReader
+from edge_gateway.association.session import PeerAborted, Session
+from edge_gateway.association.tls import TlsCertificates
+from edge_gateway.association.waiting_room import WaitingRoom
+from edge_gateway.intake import AssociationIntake, Intake, Peer
+from edge_gateway.spool import Ending
+from infra.telemetry import logger
+
+_LOG = logger("association")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptorParts:
+    """What every connection of a listener works with."""
+
+    admission: Admission
+    intake: Intake
+    limits: AssociationLimits
+    certificates: TlsCertificates | None
+    waiting_room: WaitingRoom
+    budget: LogBudget
+
+
+class Acceptor:
+    """Serves one connection from its accept to its close. Used by one thread."""
+
+    def __init__(self, parts: AcceptorParts, connection: Connection) -> None:
+        self._parts = parts
+        self._connection = connection
+        self._reader = PduReader(connection, parts.limits)
+
+    def serve(self) -> None:
+        """Returns when the connection is closed; a peer's faults do not leave this method."""
+        try:
+            self._serve()
+        except ProtocolError as fault:
+            self._warn("protocol", str(fault))
+            self._tell(encode_abort(fault.reason))
+        except DeadlinePassed:
+            self._warn("silent", "no whole A-ASSOCIATE-RQ in time")
+        except (ConnectionLost, Stopping):
+            pass  # ends before it began, as port checks do: nothing to tell, nothing was promised
+        finally:
+            self._parts.waiting_room.leave(self._connection)
+            self._connection.close()
+
+    def _serve(self) -> None:
+        deadline = time.monotonic() + self._parts.limits.request_timeout_s
+        if self._parts.certificates is not None:
+            self._connection.handshake(self._parts.certificates.context, deadline)
+        request = decode_associate_request(self._reader.read_request(deadline))
+        judged = _check_protocol(request) or self._parts.admission.enter(
+            request.calling_ae_title, request.called_ae_title, self._connection.address
+        )
+        if isinstance(judged, Refusal):
+            self._refuse(judged)
+            return
+        self._parts.waiting_room.leave(self._connection)
+        try:
+            self._count_active()
+            self._associate(request, judged)
+        finally:
+            self._parts.admission.leave(judged)
+            self._count_active()
+        self._linger()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        reject = refusal.reject
+        self._parts.intake.metrics.count("hilum_association_rejected_total", reason=reject.code)
+        self._warn(reject.code, refusal.reason)
+        self._tell(encode_associate_reject(reject.result, reject.source, reject.reason))
+
+    def _associate(self, request: AssociateRequest, admitted: Admitted) -> None:
+        contexts = tuple(answer_context(proposed) for proposed in request.contexts)
+        accept = encode_associate_accept(
+            request,
+            contexts,
+            self._parts.limits.pdu_bytes_max,
+            (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+        )
+        session = Session(
+            self._connection,
+            self._reader,
+            self._parts.limits,
+            {
+                context.context_id: context
+                for context in contexts
+                if context.result == ContextResult.ACCEPTANCE
+            },
+            request.pdu_bytes_max,
+        )
+        intake = self._parts.intake.open_association(self._peer(request, admitted))
+        ending = Ending.LOST
+        try:
+            self._connection.send(accept, time.monotonic() + self._parts.limits.send_timeout_s)
+            ending = self._run(session, intake)
+        except (ConnectionLost, DeadlinePassed):
+            ending = Ending.LOST
+        finally:
+            self._note_end(intake, ending)
+
+    def _run(self, session: Session, intake: AssociationIntake) -> Ending:
+        try:
+            session.serve(intake)
+            return Ending.RELEASED
+        except PeerAborted:
+            return Ending.ABORTED
+        except ProtocolError as fault:
+            self._warn("protocol", str(fault))
+            reason = fault.reason
+        except DeadlinePassed:
+            self._warn("timeout", "idle, or a PDU not whole in time")
+            reason = AbortReason.NOT_SPECIFIED
+        except Stopping:
+            reason = AbortReason.NOT_SPECIFIED
+        self._say(encode_abort(reason))
+        return Ending.ABORTED
+
+    def _note_end(self, intake: AssociationIntake, ending: Ending) -> None:
+        responses = intake.close(ending)
+        peer = intake.peer
+        _LOG.info(
+            "association ended",
+            association_id=intake.association_id,
+            calling=peer.calling_ae_title,
+            called=peer.called_ae_title,
+            peer=peer.address,
+            ending=ending.value,
+            responses=responses,
+        )
+
+    def _peer(self, request: AssociateRequest, admitted: Admitted) -> Peer:
+        return Peer(
+            calling_ae_title=request.calling_ae_title,
+            called_ae_title=request.called_ae_title,
+            address=self._connection.address,
+            implementation_class_uid=request.implementation_class_uid,
+            implementation_version_name=request.implementation_version_name,
+            mismatch=admitted.rule.mismatch,
+        )
+
+    def _tell(self, data: bytes) -> None:
+        self._say(data)
+        self._connection.close_after_answer(time.monotonic() + self._parts.limits.linger_timeout_s)
+
+    def _say(self, data: bytes) -> None:
+        # A last word is worth a moment, not the time that a stalled peer would like to take.
+        try:
+            self._connection.send(data, time.monotonic() + self._parts.limits.linger_timeout_s)
+        except (ConnectionLost, DeadlinePassed):
+            return
+
+    def _linger(self) -> None:
+        # Without a place of its own any more: it waits where it may be evicted.
+        self._parts.waiting_room.enter(self._connection)
+        self._connection.close_after_answer(time.monotonic() + self._parts.limits.linger_timeout_s)
+
+    def _count_active(self) -> None:
+        active = self._parts.admission.active
+        self._parts.intake.metrics.gauge("hilum_association_active", active)
+
+    def _warn(self, kind: str, reason: str) -> None:
+        self._parts.budget.warn("peer refused", self._connection.address, kind, reason=reason)
+
+
+def _check_protocol(request: AssociateRequest) -> Refusal | None:
+    if not request.protocol_version & 1:
+        return Refusal(status.UNSUPPORTED_VERSION, "protocol version 1 not offered")
+    if request.application_context != APPLICATION_CONTEXT_UID:
+        return Refusal(status.UNSUPPORTED_APPLICATION_CONTEXT, "unknown application context")
+    if 0 < request.pdu_bytes_max < PEER_PDU_BYTES_MIN:
+        return Refusal(status.PDU_TOO_SMALL, "maximum length too small")
+    return None

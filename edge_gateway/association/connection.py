@@ -1,0 +1,166 @@
+"""One accepted TCP connection, plain or TLS, read and written against the clock.
+
+Invariant: no call outlives its deadline however slowly the peer speaks, and a stop wakes every
+wait at once (no polling). Must not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+from edge_gateway.association.limits import LINGER_BYTES_MAX
+
+# Linux re-arms delayed acknowledgement by itself, so it is switched off before each read: with a
+# sender that has Nagle on, one delayed ACK costs 40 ms for each object.
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class ConnectionLost(Exception):
+    """The peer closed or reset the connection, or TLS broke."""
+
+
+class DeadlinePassed(Exception):
+    """The peer did not say or take what was due in time."""
+
+
+class Stopping(Exception):
+    """The gateway is going down and nothing of this peer is under way."""
+
+
+class StopSignal:
+    """A descriptor that becomes readable once, for every waiter at the same time."""
+
+    def __init__(self) -> None:
+        self._read_end, self._write_end = socket.socketpair()
+        self.is_set = False
+
+    def fileno(self) -> int:
+        return self._read_end.fileno()
+
+    def set(self) -> None:
+        """Wakes all waits; the byte is never read, so later ones return at once too."""
+        if not self.is_set:
+            self.is_set = True
+            self._write_end.send(b"\0")
+
+    def close(self) -> None:
+        """Frees the descriptors; nobody may wait any more."""
+        self._read_end.close()
+        self._write_end.close()
+
+
+class Connection:
+    """A non-blocking socket with deadlines (seconds of the monotonic clock).
+
+    Used by one thread; `cut` alone may be called from another.
+    """
+
+    def __init__(self, accepted: socket.socket, address: str, stop: StopSignal) -> None:
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = address
+        self._socket = accepted
+        self._stop = stop
+
+    def handshake(self, context: ssl.SSLContext, deadline: float) -> None:
+        """Makes it TLS. Raises ConnectionLost, DeadlinePassed, Stopping."""
+        try:
+            wrapped = context.wrap_socket(
+                self._socket, server_side=True, do_handshake_on_connect=False
+            )
+        except (OSError, ValueError) as cause:
+            raise ConnectionLost(f"starting TLS: {type(cause).__name__}") from cause
+        self._socket = wrapped
+        self._until_done(wrapped.do_handshake, select.POLLIN, deadline, is_idle=True)
+
+    def receive_into(self, buffer: memoryview, deadline: float, is_idle: bool) -> int:
+        """Reads at least one byte. Raises ConnectionLost, DeadlinePassed, Stopping (when idle)."""
+        if is_idle and self._stop.is_set:
+            raise Stopping("gateway is stopping")
+        if _QUICKACK is not None:
+            try:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            except OSError as cause:
+                raise ConnectionLost("connection gone") from cause
+        count = self._until_done(
+            lambda: self._socket.recv_into(buffer), select.POLLIN, deadline, is_idle
+        )
+        if not count:
+            raise ConnectionLost("peer closed the connection")
+        return count
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Hands every byte to the kernel, in one write where it takes them."""
+        rest = memoryview(data)
+        while rest:
+            view = rest
+            sent = self._until_done(
+                lambda view=view: self._socket.send(view),  # type: ignore[misc]
+                select.POLLOUT,
+                deadline,
+                is_idle=False,
+            )
+            rest = rest[sent:]
+
+    def close_after_answer(self, deadline: float) -> None:
+        """Closes so that the peer can read what we said last.
+
+        A close with unread bytes resets the connection and our answer with it (RFC 1122
+        4.2.2.13): so what comes is dropped, within a limit, until the peer closes.
+        """
+        dropped = 0
+        scrap = memoryview(bytearray(4096))
+        try:
+            # The base class's: an SSLSocket's own would forget TLS and then read raw records.
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while dropped < LINGER_BYTES_MAX:
+                dropped += self.receive_into(scrap, deadline, is_idle=True)
+        except (OSError, ConnectionLost, DeadlinePassed, Stopping):
+            pass
+        self.close()
+
+    def cut(self) -> None:
+        """Ends the connection under its thread, which then sees ConnectionLost."""
+        try:
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except OSError:
+            return  # already gone
+
+    def close(self) -> None:
+        """Frees the descriptor."""
+        self._socket.close()
+
+    def _until_done(
+        self, attempt: Callable[[], int | None], events: int, deadline: float, is_idle: bool
+    ) -> int:
+        while True:
+            try:
+                return attempt() or 0
+            except (BlockingIOError, InterruptedError):
+                wanted = events
+            except ssl.SSLWantReadError:
+                wanted = select.POLLIN
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+            except (OSError, ValueError) as cause:
+                raise ConnectionLost(f"connection broke: {type(cause).__name__}") from cause
+            self._wait(wanted, deadline, is_idle)
+
+    def _wait(self, events: int, deadline: float, is_idle: bool) -> None:
+        poller = select.poll()
+        try:
+            poller.register(self._socket, events)
+        except (ValueError, OSError) as cause:
+            raise ConnectionLost("connection gone") from cause
+        if is_idle:
+            poller.register(self._stop, select.POLLIN)
+        remaining_s = deadline - time.monotonic()
+        ready = poller.poll(remaining_s * 1000) if remaining_s > 0 else []
+        if not ready:
+            raise DeadlinePassed("peer did not speak in time")
+        if is_idle and any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+            raise Stopping("gateway is stopping")

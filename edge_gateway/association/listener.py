@@ -1,0 +1,151 @@
+"""The DICOM port: accepts connections, one thread each, within limits, and stops in order.
+
+Invariant: the port is bound by one process only (no SO_REUSEPORT: a second stack would take half
+of the associations in silence), and nothing slow is ever done in the accept loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import threading
+import time
+
+from contracts.failures import FatalError, RetryableError
+from edge_gateway.admission import Admission, peer_address
+from edge_gateway.association.acceptor import Acceptor, AcceptorParts
+from edge_gateway.association.connection import Connection, StopSignal
+from edge_gateway.association.limits import BACKLOG, AssociationLimits
+from edge_gateway.association.log_budget import LogBudget
+from edge_gateway.association.tls import TlsCertificates
+from edge_gateway.association.waiting_room import WaitingRoom
+from edge_gateway.intake import Intake
+from infra.telemetry import logger
+
+_LOG = logger("listener")
+_CUT_TIMEOUT_S = 5.0
+_NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_NO_DESCRIPTORS_PAUSE_MS = 50
+
+
+class Listener:
+    """Bound by the constructor (`port` is known then), accepting from `start` to `stop`."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        admission: Admission,
+        intake: Intake,
+        limits: AssociationLimits,
+        certificates: TlsCertificates | None,
+    ) -> None:
+        self._parts = AcceptorParts(
+            admission=admission,
+            intake=intake,
+            limits=limits,
+            certificates=certificates,
+            waiting_room=WaitingRoom(limits.pending_max, limits.pending_per_address_max),
+            budget=LogBudget(_LOG),
+        )
+        self._stop = StopSignal()
+        self._lock = threading.Lock()
+        self._serving: dict[threading.Thread, Connection] = {}
+        self._socket = _bind(*address)
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
+
+    def start(self) -> None:
+        """Accepts from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuses new connections, lets C-STOREs under way finish, then closes all.
+
+        Returns within `drain_timeout_s` and a few seconds.
+        """
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._socket.close()
+        deadline = time.monotonic() + self._parts.limits.drain_timeout_s
+        self._join_until(deadline)
+        with self._lock:
+            for connection in self._serving.values():
+                connection.cut()
+        self._join_until(time.monotonic() + _CUT_TIMEOUT_S)
+        if not self._serving:
+            self._stop.close()
+
+    def _accept_all(self) -> None:
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        poller.register(self._stop, select.POLLIN)
+        while not self._stop.is_set:
+            poller.poll()
+            if not self._stop.is_set:
+                self._accept_one()
+
+    def _accept_one(self) -> None:
+        try:
+            accepted, address = self._socket.accept()
+        except OSError as cause:
+            # Anything else is a peer that was gone before it was accepted.
+            if cause.errno in _NO_DESCRIPTORS:
+                self._make_descriptors_free()
+            return
+        try:
+            connection = Connection(accepted, peer_address(address[0]), self._stop)
+        except OSError:
+            accepted.close()
+            return
+        self._parts.waiting_room.enter(connection)
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name="association", daemon=True
+        )
+        with self._lock:
+            self._serving[thread] = connection
+        try:
+            thread.start()
+        except RuntimeError:
+            _LOG.error("starting a thread for a connection failed")
+            self._forget(thread, connection)
+
+    def _make_descriptors_free(self) -> None:
+        _LOG.error("accepting a connection: no descriptor left")
+        self._parts.waiting_room.evict_oldest()
+        waiting = select.poll()
+        waiting.register(self._stop, select.POLLIN)
+        waiting.poll(_NO_DESCRIPTORS_PAUSE_MS)
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            Acceptor(self._parts, connection).serve()
+        finally:
+            self._forget(threading.current_thread(), connection)
+
+    def _forget(self, thread: threading.Thread, connection: Connection) -> None:
+        self._parts.waiting_room.leave(connection)
+        with self._lock:
+            self._serving.pop(thread, None)
+            connection.close()
+
+    def _join_until(self, deadline: float) -> None:
+        with self._lock:
+            threads = list(self._serving)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        # create_server sets SO_REUSEADDR alone.
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as cause:
+        text = f"binding {host}:{port}: {cause.strerror}"
+        if cause.errno == errno.EADDRINUSE:
+            raise RetryableError(f"{text}; find who holds the port") from cause
+        raise FatalError(text, "correct bind and dicom_port") from cause
+    listening.setblocking(False)
+    return listening

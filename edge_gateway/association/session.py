@@ -1,0 +1,182 @@
+"""An established association, acceptor's side: DIMSE messages in, responses out (PS3.7, PS3.8).
+
+Invariant: fragments are handed on as they come and never gathered (a command set aside); what
+breaks the protocol ends this association and nothing else. Must not decide a storage status.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from edge_gateway import status
+from edge_gateway.association.command_set import (
+    Command,
+    Operation,
+    decode_command,
+    encode_response,
+)
+from edge_gateway.association.connection import Connection
+from edge_gateway.association.contexts import VERIFICATION, is_storage
+from edge_gateway.association.limits import (
+    COMMAND_SET_BYTES_MAX,
+    OVERSIZE_DRAIN_BYTES_MAX,
+    AssociationLimits,
+)
+from edge_gateway.association.pdu import (
+    AbortReason,
+    AnsweredContext,
+    Fragment,
+    InvalidPdu,
+    PduType,
+    ProtocolError,
+    encode_command,
+    encode_release_response,
+    fragments,
+)
+from edge_gateway.association.pdu_reader import PduReader
+from edge_gateway.intake import AssociationIntake, StoreIntake, StoreRequest
+
+
+class PeerAborted(Exception):
+    """The peer sent an A-ABORT."""
+
+
+class _Incoming:
+    """The message under way once its command set is known: where its data set goes."""
+
+    def __init__(self, context_id: int, command: Command, store: StoreIntake | None) -> None:
+        self.context_id = context_id
+        self.command = command
+        self.store = store
+        self.size_bytes = 0
+
+
+class Session:
+    """Serves one association until it is released or breaks. Used by one thread."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        reader: PduReader,
+        limits: AssociationLimits,
+        contexts: Mapping[int, AnsweredContext],
+        peer_pdu_bytes_max: int,
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._limits = limits
+        self._contexts = contexts
+        self._peer_pdu_bytes_max = peer_pdu_bytes_max
+        self._command = bytearray()
+        self._command_context_id: int | None = None
+        self._incoming: _Incoming | None = None
+
+    def serve(self, intake: AssociationIntake) -> None:
+        """Returns when the peer released the association and was told so.
+
+        Raises PeerAborted, ProtocolError, ConnectionLost, DeadlinePassed, Stopping. A data set
+        that was under way then leaves nothing behind.
+        """
+        try:
+            while True:
+                is_idle = self._incoming is None and self._command_context_id is None
+                pdu = self._reader.read(is_idle)
+                if pdu.pdu_type == PduType.P_DATA:
+                    for fragment in fragments(pdu.body):
+                        self._take(fragment, intake)
+                elif pdu.pdu_type == PduType.RELEASE_RQ:
+                    self._send(encode_release_response())
+                    return
+                elif pdu.pdu_type == PduType.ABORT:
+                    raise PeerAborted
+                else:
+                    raise ProtocolError(
+                        AbortReason.UNEXPECTED_PDU, f"{pdu.pdu_type.name} in an association"
+                    )
+        finally:
+            if self._incoming is not None and self._incoming.store is not None:
+                self._incoming.store.abort()
+
+    def _take(self, fragment: Fragment, intake: AssociationIntake) -> None:
+        if fragment.context_id not in self._contexts:
+            raise InvalidPdu("PDV of a presentation context that was not accepted")
+        if fragment.is_command:
+            self._take_command(fragment, intake)
+        else:
+            self._take_data(fragment)
+
+    def _take_command(self, fragment: Fragment, intake: AssociationIntake) -> None:
+        if self._incoming is not None:
+            raise InvalidPdu("command fragment inside a data set")
+        if self._command_context_id not in (None, fragment.context_id):
+            raise InvalidPdu("message across two presentation contexts")
+        if len(self._command) + len(fragment.data) > COMMAND_SET_BYTES_MAX:
+            raise InvalidPdu("command set over its limit")
+        self._command_context_id = fragment.context_id
+        self._command += fragment.data
+        if fragment.is_last:
+            command = decode_command(bytes(self._command))
+            self._command.clear()
+            self._command_context_id = None
+            self._begin(fragment.context_id, command, intake)
+
+    def _begin(self, context_id: int, command: Command, intake: AssociationIntake) -> None:
+        store = None
+        if command.field == Operation.C_STORE:
+            store = intake.begin(self._store_request(context_id, command))
+        self._incoming = _Incoming(context_id, command, store)
+        if not command.has_data_set:
+            self._finish()
+
+    def _store_request(self, context_id: int, command: Command) -> StoreRequest:
+        context = self._contexts[context_id]
+        return StoreRequest(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            is_storage_class=context.abstract_syntax != VERIFICATION
+            and is_storage(command.sop_class_uid),
+        )
+
+    def _take_data(self, fragment: Fragment) -> None:
+        incoming = self._incoming
+        if incoming is None or incoming.context_id != fragment.context_id:
+            raise InvalidPdu("data set fragment without its command")
+        incoming.size_bytes += len(fragment.data)
+        if incoming.size_bytes > self._limits.object_bytes_max + OVERSIZE_DRAIN_BYTES_MAX:
+            raise ProtocolError(AbortReason.NOT_SPECIFIED, "data set far over its limit")
+        if incoming.store is not None:
+            incoming.store.write(fragment.data)
+        if fragment.is_last:
+            self._finish()
+
+    def _finish(self) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        command, store = incoming.command, incoming.store
+        if store is not None:
+            answer = store.finish()
+            self._incoming = None
+            uids = (command.sop_class_uid, command.sop_instance_uid)
+            self._respond(incoming, answer.status, answer.comment, uids)
+            return
+        self._incoming = None
+        if command.field == Operation.C_ECHO:
+            self._respond(incoming, status.SUCCESS.value, "", (VERIFICATION, ""))
+        elif command.field != Operation.C_CANCEL:
+            # A C-CANCEL has no response of its own (PS3.7 9.3.2.3), and nothing to cancel here.
+            self._respond(incoming, status.UNRECOGNISED_OPERATION.value)
+
+    def _respond(
+        self,
+        incoming: _Incoming,
+        value: int,
+        comment: str = "",
+        uids: tuple[str, str] = ("", ""),
+    ) -> None:
+        response = encode_response(incoming.command, value, comment, uids)
+        self._send(encode_command(incoming.context_id, response, self._peer_pdu_bytes_max))
+
+    def _send(self, data: bytes) -> None:
+        self._connection.send(data, time.monotonic() + self._limits.send_timeout_s)

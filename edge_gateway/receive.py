@@ -1,0 +1,162 @@
+"""The receive process of one gateway: the DICOM port in front of the spool.
+
+Invariant: it needs its spool and nothing else in order to answer; Kafka, object stores and
+ClickHouse are unknown to it. Readiness says what it does without, or why it refuses.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass
+
+from contracts.failures import EXIT_OK, FatalError
+from edge_gateway.admission import Admission, Capacity, check_exposure
+from edge_gateway.association import AssociationLimits, Listener, TlsCertificates
+from edge_gateway.intake import Intake
+from edge_gateway.spool import Spool, SpoolLimits
+from infra.clock import SystemClock
+from infra.settings import GatewaySettings, Settings
+from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
+
+_LOG = logger("receive")
+_GAUGE_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a started gateway listens (ports are known even where the setting said 0)."""
+
+    dicom_port: int
+    http_port: int
+
+
+class Receiver:
+    """A gateway's receive side, from an open spool to an accepting port; embeddable in tests."""
+
+    def __init__(self, name: str, gateway: GatewaySettings, spool: Spool) -> None:
+        self._name = name
+        self._gateway = gateway
+        self._spool = spool
+        self._exposure = check_exposure(gateway)
+        self._certificates = TlsCertificates(gateway.tls) if gateway.tls else None
+        self._reload_failure = ""
+        self._flushes = 0
+        self.metrics = Metrics()
+        self._listener = Listener(
+            (gateway.bind, gateway.dicom_port),
+            Admission(gateway, self._capacity),
+            Intake(spool, self.metrics, SystemClock()),
+            association_limits(gateway),
+            self._certificates,
+        )
+        self._endpoint = ProcessEndpoint(
+            "127.0.0.1", gateway.http_port, self.metrics, self.readiness
+        )
+        self.addresses = Addresses(self._listener.port, self._endpoint.port)
+
+    def start(self) -> None:
+        """Accepts associations and serves /metrics, /livez and /readyz from now on."""
+        self._endpoint.start()
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Stops accepting, lets running C-STOREs finish (10 s at most), closes. Not the spool."""
+        self._listener.stop()
+        self._endpoint.stop()
+
+    def reload_certificates(self) -> None:
+        """New connections get the files as they are now; on a fault the former stay in force."""
+        if self._certificates is None:
+            return
+        try:
+            self._certificates.reload()
+            self._reload_failure = ""
+            _LOG.info("certificates reloaded")
+        except FatalError as failure:
+            self._reload_failure = f"; certificates NOT reloaded: {failure}"
+            _LOG.error("reloading certificates failed", reason=str(failure))
+
+    def readiness(self) -> Readiness:
+        """Ready unless the spool refuses; the reason says how the port is exposed."""
+        admission = self._spool.admission()
+        if self._spool.broken is not None:
+            return Readiness(False, f"nothing is acknowledged, spool broken: {self._spool.broken}")
+        if not admission.accepting:
+            return Readiness(False, f"refusing new associations: {admission.reason}")
+        gateway = self._gateway
+        admitted = f"{len(gateway.admit)} rule(s)" if gateway.admit else "nobody: admit is empty"
+        return Readiness(
+            True,
+            f"accepting as {gateway.ae_title} on {gateway.bind}:{self.addresses.dicom_port}, "
+            f"{self._exposure}, admitting {admitted}{self._reload_failure}",
+        )
+
+    def update_gauges(self) -> None:
+        """Counts that nothing else would push into the metrics."""
+        statistics = self._spool.statistics()
+        self.metrics.count("hilum_spool_flush_total", statistics.flushes - self._flushes)
+        self._flushes = statistics.flushes
+
+    def _capacity(self) -> Capacity:
+        admission = self._spool.admission()
+        return Capacity(admission.accepting, admission.reason)
+
+
+def run(settings: Settings, gateway_name: str) -> int:
+    """The receive process until SIGTERM or SIGINT; SIGHUP reloads certificates.
+
+    Returns the exit code. Raises FatalError (settings, spool of another site, exposure),
+    RetryableError (port or spool still held).
+    """
+    configure_logging(f"receive-{gateway_name}", settings.log_level)
+    gateway = settings.gateway(gateway_name)
+    check_exposure(gateway)
+    stop = _stop_on_signals()
+    with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
+        receiver = Receiver(gateway_name, gateway, spool)
+        signal.signal(signal.SIGHUP, lambda *_: receiver.reload_certificates())
+        receiver.start()
+        _LOG.info(
+            "accepting",
+            gateway_id=spool.identity.gateway_id,
+            dicom_port=receiver.addresses.dicom_port,
+            http_port=receiver.addresses.http_port,
+            readiness=receiver.readiness().reason,
+            recovered_records=spool.recovery.records,
+            damaged=spool.recovery.damaged,
+        )
+        while not stop.wait(_GAUGE_INTERVAL_S):
+            receiver.update_gauges()
+        _LOG.info("stopping")
+        receiver.stop()
+    return EXIT_OK
+
+
+def association_limits(gateway: GatewaySettings) -> AssociationLimits:
+    """The limits of the port: the settings' where there is one, else those of the design."""
+    return AssociationLimits(
+        pdu_bytes_max=gateway.pdu_bytes_max,
+        object_bytes_max=gateway.spool.object_bytes_max,
+        idle_timeout_s=gateway.idle_timeout_s,
+    )
+
+
+def spool_limits(gateway: GatewaySettings) -> SpoolLimits:
+    """The spool's limits from the settings."""
+    spool = gateway.spool
+    return SpoolLimits(
+        segment_bytes=spool.segment_bytes,
+        object_in_memory_bytes_max=spool.object_in_memory_bytes_max,
+        memory_bytes_max=spool.memory_bytes_max,
+        object_bytes_max=spool.object_bytes_max,
+        spool_bytes_max=spool.spool_bytes_max,
+        free_bytes_min=spool.free_bytes_min,
+    )
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
