@@ -102,3 +102,5 @@ BY_EVENT: dict[type[Event], Topic] = {topic.event_type: topic for topic in TOPIC
 
 DLQ_PARTITIONS = 1
 DLQ_RETENTION_MS = 30 * DAY_MS
+# What a dead letter may add to the record it repeats: `<topic>.dlq` takes that much more.
+DLQ_HEADERS_BYTES_MAX = 16 * 1024

@@ -1,0 +1,196 @@
+"""What Kafka says of itself: cluster and topic ids, partitions, and how far a group is behind.
+
+Invariant: reads only. A cluster or topic id other than the one a record was published to means
+that the record is gone (KIP-516); must not be used to decide anything by offsets alone.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+
+from contracts.failures import FatalError, RetryableError
+from infra.broker_client import connection_options
+from infra.broker_errors import translated
+from infra.settings import KafkaSettings
+from infra.topic_tail import TopicTail
+
+REACH_TIMEOUT_S = 3.0
+BOOTSTRAP_TIMEOUT_MS = 10_000
+REQUEST_TIMEOUT_MS = 10_000
+# How long the age of uncommitted records is looked for; without an answer it is reported as None.
+AGE_TIMEOUT_S = 5.0
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """How far a group is behind on one topic. `seconds` is None while nobody could say."""
+
+    records: int
+    seconds: float | None
+
+
+class ClusterView:
+    """Questions to a cluster. Connects at first use and again after a failure; thread-safe.
+
+    Every method raises RetryableError (unreachable) and FatalError (credentials, rights).
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._lock = threading.Lock()
+        self._admin: Any = None
+
+    def cluster_id(self) -> str:
+        """The id that the cluster got when it was formatted."""
+        with self._asking("asking for the cluster id") as admin:
+            return str(admin.describe_cluster()["cluster_id"])
+
+    def topic_id(self, topic: str) -> str | None:
+        """The id of a topic (KIP-516), None where there is none. A recreated topic has another."""
+        found = self._describe([topic])[topic]
+        return None if found is None else str(found["topic_id"])
+
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has, None where there is no such topic."""
+        found = self._describe([topic])[topic]
+        return None if found is None else len(found["partitions"])
+
+    def group_lag(self, group: str, topics: Sequence[str]) -> dict[str, TopicLag]:
+        """Records that a group has not committed, and the age of the oldest of them, by topic.
+
+        A partition without a commit counts from its beginning. Topics that do not exist are left
+        out.
+        """
+        existing = [name for name, found in self._describe(topics).items() if found is not None]
+        committed = self._committed(group)
+        return {topic: self._topic_lag(topic, committed) for topic in existing}
+
+    def wait_until_reachable(self, deadline_s: float) -> None:
+        """Returns once a broker answers. Raises RetryableError when none did in time."""
+        until = time.monotonic() + deadline_s
+        while True:
+            try:
+                self.cluster_id()
+                return
+            except RetryableError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_POLL_S)
+
+    def close(self) -> None:
+        """Releases the connections."""
+        with self._lock:
+            admin, self._admin = self._admin, None
+        if admin is not None:
+            admin.close()
+
+    def _topic_lag(self, topic: str, committed: Mapping[tuple[str, int], int]) -> TopicLag:
+        begins, ends = self._bounds(topic)
+        wire_topic = self._kafka.topic_prefix + topic
+        starts = {
+            number: max(begin, committed.get((wire_topic, number), 0))
+            for number, begin in begins.items()
+        }
+        behind = {number: at for number, at in starts.items() if at < ends[number]}
+        records = sum(ends[number] - at for number, at in behind.items())
+        return TopicLag(records, self._age(topic, behind) if behind else 0.0)
+
+    def _bounds(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+        found = self._describe([topic])[topic] or {"partitions": []}
+        places = [
+            TopicPartition(self._kafka.topic_prefix + topic, row["partition_index"])
+            for row in found["partitions"]
+        ]
+        bounds = []
+        with self._asking(f"asking for the offsets of {topic}") as admin:
+            for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST):
+                answer = admin.list_partition_offsets(dict.fromkeys(places, spec))
+                bounds.append({place.partition: int(at.offset) for place, at in answer.items()})
+        return bounds[0], bounds[1]
+
+    def _committed(self, group: str) -> dict[tuple[str, int], int]:
+        wire_group = self._kafka.topic_prefix + group
+        with self._asking(f"asking for the commits of {group}") as admin:
+            answer = admin.list_group_offsets({wire_group: None})[wire_group]
+        return {
+            (place.topic, place.partition): int(at.offset)
+            for place, at in answer.items()
+            if at.offset >= 0
+        }
+
+    def _age(self, topic: str, behind: Mapping[int, int]) -> float | None:
+        """Age of the oldest record at one of the offsets, by the broker's own timestamps."""
+        tail = TopicTail(self._kafka, topic, sorted(behind), behind)
+        until = time.monotonic() + AGE_TIMEOUT_S
+        oldest: dict[int, datetime] = {}
+        try:
+            while len(oldest) < len(behind) and time.monotonic() < until:
+                for record in tail.poll(_POLL_S):
+                    oldest.setdefault(record.partition, record.timestamp)
+        finally:
+            tail.close()
+        if not oldest:
+            return None
+        return max(0.0, (datetime.now(UTC) - min(oldest.values())).total_seconds())
+
+    def _describe(self, topics: Sequence[str]) -> dict[str, Any]:
+        prefix = self._kafka.topic_prefix
+        with self._asking("describing topics") as admin:
+            rows = admin.describe_topics([prefix + topic for topic in topics])
+        found = {row["name"]: row for row in rows if row["error_code"] == 0}
+        return {topic: found.get(prefix + topic) for topic in topics}
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[Any]:
+        """An admin client for one question; it is dropped when the question fails."""
+        with self._lock, translated(doing):
+            if self._admin is None:
+                self._admin = admin_client(self._kafka)
+            admin, self._admin = self._admin, None
+            try:
+                yield admin
+                self._admin = admin
+            finally:
+                if self._admin is None:
+                    admin.close()
+
+
+def admin_client(kafka: KafkaSettings) -> Any:
+    """A connected admin client. Raises RetryableError (unreachable), FatalError."""
+    require_reachable(kafka)
+    options = {**connection_options(kafka), "request_timeout_ms": REQUEST_TIMEOUT_MS}
+    with translated(f"connecting to Kafka at {kafka.bootstrap_servers}"):
+        return KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+
+
+def require_reachable(kafka: KafkaSettings) -> None:
+    """Returns when one of the bootstrap servers takes a connection.
+
+    Asked first because the client only says so after its whole back-off (28 s for a time-out of
+    3 s, 3.0.12). Raises RetryableError, FatalError (no address).
+    """
+    problems = []
+    for server in kafka.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise FatalError(
+                f"{server.strip()!r} is no address",
+                "write kafka.bootstrap_servers as host:port,host:port",
+            )
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_S).close()
+            return
+        except OSError as cause:
+            problems.append(f"{server.strip()}: {cause.strerror or cause}")
+    raise RetryableError(f"connecting to Kafka: {'; '.join(problems)}")
