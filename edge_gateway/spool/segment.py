@@ -7,6 +7,7 @@ out; a recycled segment's old records never are. Must not write.
 from __future__ import annotations
 
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +99,11 @@ class SegmentFile:
         self._fs = fs
         self.path = path
         self.descriptor = fs.open(path, READ)
-        try:
+        with ExitStack() as unless_valid:
+            unless_valid.callback(self.close)
             self.header = _read_header(fs, self.descriptor, path)
             self.footer = self.read_footer()
-        except BaseException:
-            fs.close(self.descriptor)
-            raise
+            unless_valid.pop_all()
 
     @property
     def capacity_bytes(self) -> int:

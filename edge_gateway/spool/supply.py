@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,18 +136,17 @@ def lay_segment(
     if source is None:
         source = layout.free / f"{number:010d}{TEMPORARY_SUFFIX}"
         _fill_with_zeros(fs, source, limits.segment_bytes)
+    header = SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
     descriptor = fs.open(source, WRITE)
-    try:
-        header = SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
+    with ExitStack() as unless_laid:
+        unless_laid.callback(fs.close, descriptor)
         fs.write_at(descriptor, [header.pack()], 0)
         fs.flush(descriptor)
         fs.rename(source, layout.segment(number))
         # The new name first: a segment under both names would be recovered, under none lost.
         fs.flush_directory(layout.segments)
         fs.flush_directory(layout.free)
-    except BaseException:
-        fs.close(descriptor)
-        raise
+        unless_laid.pop_all()
     return LaidSegment(descriptor, header)
 
 
