@@ -34,6 +34,8 @@ LOCATOR_TAIL_BYTES = LOCATOR_BYTES + ustar.END_BYTES
 MANIFEST_NAME = "manifest.avro"
 LOCATOR_NAME = "locator"
 MEMBER_SUFFIX = ".dcm"
+# User metadata of a pack's object: when it came to be, in ISO 8601; copies carry it on.
+ARCHIVED_AT_METADATA = "hilum-archived-at"
 
 _SYNC_MARKER_BYTES = 16
 # Siblings of a series have nearly the same header: large blocks are what compresses them 100×.

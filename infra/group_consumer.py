@@ -1,0 +1,346 @@
+"""A member of a consumer group that never moves by itself.
+
+Invariant: the position of a partition is where we set it (the committed offset, or the log's
+start at a group's first start and after a topic was made anew) and goes forward only by records
+that were handed out; only explicit offsets are committed. Must not run anything in the library's
+rebalance callbacks: they only note.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.structs import OffsetAndMetadata
+
+from contracts.failures import FatalError, RetryableError
+from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options
+from infra.broker_errors import translated
+from infra.cluster_view import ClusterView
+from infra.seams import ConsumedRecord
+from infra.settings import KafkaSettings
+from infra.telemetry import logger
+from infra.topic_tail import consumed, gone_offsets
+
+# What the broker's answers may hold in memory, still compressed.
+FETCH_BYTES_MAX = 16 * MIB
+PARTITION_FETCH_BYTES_MAX = 1 * MIB
+OFFSETS_TIMEOUT_MS = 5_000
+COMMIT_TIMEOUT_MS = 10_000
+# A member that was killed is missed after this; until then its partitions wait.
+SESSION_TIMEOUT_MS = 10_000
+HEARTBEAT_INTERVAL_MS = 2_500
+MISSING_TOPIC_S_MAX = 10.0
+
+_LOST_MEMBERSHIP: tuple[type[Exception], ...] = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.UnknownMemberIdError,
+)
+_log = logger("group-consumer")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of a topic, by its plain name."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A partition's position (what is read next) and its log's end."""
+
+    position: int
+    end: int
+
+
+class RebalancedError(Exception):
+    """The group moved on without this commit: what is in hand will be delivered again."""
+
+
+class GroupConsumer:
+    """One member of `group` over `topics` (plain names). Connects at first use; one thread only."""
+
+    def __init__(
+        self, kafka: KafkaSettings, group: str, topics: Sequence[str], poll_interval_ms_max: int
+    ) -> None:
+        self._kafka = kafka
+        self._group = kafka.topic_prefix + group
+        self._topics = tuple(topics)
+        self._poll_interval_ms_max = poll_interval_ms_max
+        self._cluster = ClusterView(kafka)
+        self._topic_ids: dict[str, str] = {}
+        self._committed: dict[Partition, int] = {}
+        self._listener = _Listener()
+        self._consumer: Any = None
+        self._is_unresolved = False
+        self._is_interrupted = False
+        self._missing_since: float | None = None
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the group has given this member its share (which may be empty)."""
+        return self._listener.has_joined and not self._is_unresolved
+
+    def poll(self, timeout_ms: int, records_max: int) -> list[ConsumedRecord]:
+        """The next records of the partitions that are not paused.
+
+        Also what keeps the membership: once at least every `poll_interval_ms_max`, with 100 ms or
+        more so that a rebalance can finish. Raises RetryableError, FatalError (a topic is missing,
+        or records between the committed offset and the log's start are gone).
+        """
+        consumer = self._connected()
+        records: list[ConsumedRecord] = []
+        divergent: dict[Partition, int] = {}
+        with translated(f"reading as group {self._group}"):
+            try:
+                polled = consumer.poll(timeout_ms=timeout_ms, max_records=records_max)
+                records = [
+                    consumed(raw, self._plain(raw.topic))
+                    for rows in polled.values()
+                    for raw in rows
+                ]
+            except (kafka_errors.NoOffsetForPartitionError, kafka_errors.OffsetOutOfRangeError):
+                self._is_unresolved = True
+            except kafka_errors.LogTruncationError as cause:
+                # An unclean election rolled back what we had read: go on where the logs agree.
+                divergent = self._divergent(cause)
+                self._is_unresolved = True
+        if self._listener.take_change() or self._is_unresolved:
+            self._is_interrupted = self._is_unresolved = True
+            if self._listener.has_joined:
+                self._resolve(divergent)
+            return []  # positions are set anew; these records come again, to whom they belong
+        return records
+
+    def take_interruption(self) -> bool:
+        """Whether partitions were revoked, or positions set anew, since the last call.
+
+        What was handed out before and is not committed must then be dropped: it comes again.
+        """
+        interrupted, self._is_interrupted = self._is_interrupted, False
+        return interrupted
+
+    def pause(self) -> None:
+        """Stops handing out records of every partition that is assigned now."""
+        if self._consumer is not None:
+            self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Hands out records of all assigned partitions again."""
+        if self._consumer is not None:
+            self._consumer.resume(*self._consumer.paused())
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Sets what is read next; partitions that are no longer assigned are left out."""
+        assigned = set() if self._consumer is None else self._consumer.assignment()
+        for partition, offset in offsets.items():
+            if self._wire(partition) in assigned:
+                self._consumer.seek(self._wire(partition), offset)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """On return the group will go on at these offsets.
+
+        Partitions that are no longer assigned are left out. Raises RebalancedError,
+        RetryableError, FatalError.
+        """
+        consumer = self._connected()
+        assigned = consumer.assignment()
+        mine = {p: offset for p, offset in offsets.items() if self._wire(p) in assigned}
+        # The topic's id travels with the offset: an offset means nothing on a topic made anew.
+        wire = {
+            self._wire(p): OffsetAndMetadata(offset, self._topic_ids[p.topic], -1)
+            for p, offset in mine.items()
+        }
+        with translated(f"committing as group {self._group}"):
+            try:
+                consumer.commit(wire, timeout_ms=COMMIT_TIMEOUT_MS)
+            except _LOST_MEMBERSHIP as cause:
+                raise RebalancedError(f"committing as group {self._group}: {cause}") from cause
+        self._committed.update(mine)
+
+    def spans(self) -> dict[Partition, Span]:
+        """Position and end of every assigned partition, asked for now. Raises RetryableError.
+
+        Also notices a topic that was deleted (FatalError) or made anew (an interruption).
+        """
+        consumer = self._connected()
+        if self._look_up_topic_ids():
+            self._is_unresolved = True
+        assigned = sorted(consumer.assignment())
+        if not assigned or not self.has_joined:
+            return {}
+        with translated(f"asking for offsets as group {self._group}"):
+            ends = consumer.end_offsets(assigned, OFFSETS_TIMEOUT_MS)
+            positions = {tp: consumer.position(tp, OFFSETS_TIMEOUT_MS) for tp in assigned}
+        return {
+            self._partition(tp): Span(int(position), int(ends[tp]))
+            for tp, position in positions.items()
+            if position is not None
+        }
+
+    def uncommitted(self, spans: Mapping[Partition, Span]) -> dict[str, int]:
+        """Records by topic from the committed offsets to the ends."""
+        lag = dict.fromkeys(self._topics, 0)
+        for partition, span in spans.items():
+            lag[partition.topic] += max(0, span.end - self._committed.get(partition, span.position))
+        return lag
+
+    def close(self) -> None:
+        """Leaves the group without committing. A later `poll` joins it again."""
+        consumer, self._consumer = self._consumer, None
+        self._cluster.close()
+        if consumer is not None:
+            self._is_interrupted = self._is_unresolved = True
+            self._listener.has_joined = False
+            with translated(f"leaving group {self._group}"):
+                consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))
+
+    def _connected(self) -> Any:
+        if self._consumer is None:
+            self._look_up_topic_ids()
+            with translated(f"joining group {self._group}"):
+                consumer = KafkaConsumer(
+                    **consumer_options(self._kafka),
+                    group_id=self._group,
+                    fetch_max_bytes=FETCH_BYTES_MAX,
+                    max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+                    max_poll_interval_ms=self._poll_interval_ms_max,
+                    session_timeout_ms=SESSION_TIMEOUT_MS,
+                    heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+                )
+                names = [self._kafka.topic_prefix + topic for topic in self._topics]
+                consumer.subscribe(topics=names, listener=self._listener)
+            self._consumer = consumer
+        return self._consumer
+
+    def _look_up_topic_ids(self) -> bool:
+        """Reads the topics' ids; True if one is another than before."""
+        found = {}
+        for topic in self._topics:
+            topic_id = self._cluster.topic_id(topic)
+            if topic_id is None:
+                raise self._missing(topic)
+            found[topic] = topic_id
+        self._missing_since = None
+        is_changed = any(self._topic_ids.get(t, found[t]) != found[t] for t in self._topics)
+        self._topic_ids = found
+        return is_changed
+
+    def _missing(self, topic: str) -> RetryableError | FatalError:
+        # A topic that was made a moment ago has no leader yet and is not described.
+        now = time.monotonic()
+        self._missing_since = since = self._missing_since or now
+        name = self._kafka.topic_prefix + topic
+        text = f"reading as group {self._group}: the topic {name} does not exist"
+        if now - since < MISSING_TOPIC_S_MAX:
+            return RetryableError(text)
+        return FatalError(
+            text, "provision the topics (`hilum up` does it), then start the consumer again"
+        )
+
+    def _resolve(self, divergent: Mapping[Partition, int]) -> None:
+        """Sets every assigned partition's position; stays unresolved when it raises."""
+        self._look_up_topic_ids()
+        assigned = sorted(self._consumer.assignment())
+        with translated(f"looking for the offsets of group {self._group}"):
+            begins = self._consumer.beginning_offsets(assigned, OFFSETS_TIMEOUT_MS)
+            ends = self._consumer.end_offsets(assigned, OFFSETS_TIMEOUT_MS)
+            committed = {
+                tp: self._consumer.committed(tp, metadata=True, timeout_ms=OFFSETS_TIMEOUT_MS)
+                for tp in assigned
+            }
+        self._committed = {}
+        first: dict[Partition, int] = {}
+        for tp in assigned:
+            partition = self._partition(tp)
+            if self._is_first_start(partition, committed[tp]):
+                first[partition] = int(begins[tp])
+                continue
+            offset = min(committed[tp].offset, divergent.get(partition, committed[tp].offset))
+            _refuse_gap(self._group, partition, offset, range(begins[tp], ends[tp] + 1))
+            self._committed[partition] = offset
+        self.seek({**self._committed, **first})
+        self._is_unresolved = False
+        if first:
+            self._commit_first(first)
+
+    def _is_first_start(self, partition: Partition, committed: Any) -> bool:
+        if committed is None:
+            return True
+        known = committed.metadata
+        is_anew = bool(known) and known != self._topic_ids[partition.topic]
+        if is_anew:
+            _log.warning("topic made anew", topic=partition.topic, partition=partition.number)
+        return is_anew
+
+    def _commit_first(self, first: Mapping[Partition, int]) -> None:
+        try:
+            self.commit(first)
+        except RebalancedError as cause:
+            self._is_unresolved = True
+            raise RetryableError(str(cause)) from cause
+        except RetryableError:
+            self._is_unresolved = True
+            raise
+
+    def _divergent(self, cause: Any) -> dict[Partition, int]:
+        topics = {self._plain(tp.topic) for tp in cause.divergent_offsets}
+        found = {
+            Partition(self._plain(tp.topic), tp.partition): offset
+            for tp, offset in zip(
+                cause.divergent_offsets, gone_offsets(cause).values(), strict=True
+            )
+        }
+        _log.warning("log truncated", topics=sorted(topics))
+        return found
+
+    def _wire(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(self._kafka.topic_prefix + partition.topic, partition.number)
+
+    def _partition(self, tp: TopicPartition) -> Partition:
+        return Partition(self._plain(tp.topic), tp.partition)
+
+    def _plain(self, wire_topic: str) -> str:
+        return wire_topic.removeprefix(self._kafka.topic_prefix)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes on the library's I/O thread that the assignment changed, and does nothing else."""
+
+    def __init__(self) -> None:
+        self._is_changed = False
+        self.has_joined = False
+
+    def take_change(self) -> bool:
+        changed, self._is_changed = self._is_changed, False
+        return changed
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        self._is_changed = True
+        self.has_joined = False
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        self._is_changed = True
+        self.has_joined = True
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        self._is_changed = True
+        self.has_joined = False
+
+
+def _refuse_gap(group: str, partition: Partition, offset: int, there: range) -> None:
+    if offset not in there:
+        raise FatalError(
+            f"group {group} stands at {offset} of {partition.topic}/{partition.number}, which has "
+            f"{there.start} to {there.stop - 1}: history is missing",
+            "rebuild what this consumer writes with `hilum replay`",
+        )
