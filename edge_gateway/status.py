@@ -76,7 +76,7 @@ UNSUPPORTED_APPLICATION_CONTEXT = Reject(
 PDU_TOO_SMALL = Reject(1, 1, 1, "maximum-length", "peer's maximum PDU length holds no message")
 UNKNOWN_CALLING = Reject(1, 1, 3, "unknown-calling-ae-title", "calling AE title not recognised")
 UNKNOWN_CALLED = Reject(1, 1, 7, "unknown-called-ae-title", "called AE title not recognised")
-CONGESTION = Reject(2, 3, 1, "congestion", "temporary congestion: the gateway is stopping")
+CONGESTION = Reject(2, 3, 1, "congestion", "temporary congestion; try again later")
 LIMIT_EXCEEDED = Reject(2, 3, 2, "limit-exceeded", "local limit exceeded; try again later")
 
 REJECTS: tuple[Reject, ...] = (
@@ -115,6 +115,14 @@ def meaning_of(value: int) -> str:
         if first <= value <= last:
             return meaning
     return "a status of PS3.7 annex C" if value < 0x1000 else "a status the standard does not name"
+
+
+def reject_meaning(result: int, source: int, reason: int) -> str:
+    """What an A-ASSOCIATE-RJ means, for people."""
+    for reject in REJECTS:
+        if (reject.result, reject.source, reject.reason) == (result, source, reason):
+            return reject.meaning
+    return "temporary, try again later" if result == 2 else "no reason that the table knows"
 
 
 def comment(status: Status, delivery_id: str) -> str:

@@ -16,6 +16,8 @@ from edge_gateway.association.pdu import InvalidPdu
 
 RESPONSE = 0x8000
 NO_DATA_SET = 0x0101
+_DATA_SET_FOLLOWS = 0x0001
+_PRIORITY_MEDIUM = 0x0000
 _ERROR_COMMENT_CHARACTERS_MAX = 64
 _COMMAND_FIELDS = frozenset(
     # C-STORE, C-GET, C-FIND, C-MOVE, C-ECHO, N-*, C-CANCEL (PS3.7 E.1-1)
@@ -29,6 +31,15 @@ class Operation(IntEnum):
     C_STORE = 0x0001
     C_ECHO = 0x0030
     C_CANCEL = 0x0FFF
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a peer answered to a request of ours. `comment` is its Error Comment, '' for none."""
+
+    message_id: int
+    status: int
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,38 @@ def encode_response(
         )
     )
     return _element(0x0000, struct.pack("<I", len(body))) + body
+
+
+def encode_request(operation: Operation, message_id: int, uids: tuple[str, str]) -> bytes:
+    """A C-STORE-RQ with a data set (PS3.7 9.3.1.1), or a C-ECHO-RQ (9.3.5.1).
+
+    `uids` are the affected SOP class and, for C-STORE, instance.
+    """
+    sop_class_uid, sop_instance_uid = uids
+    is_store = operation == Operation.C_STORE
+    body = b"".join(
+        (
+            _element(0x0002, _padded(sop_class_uid.encode("ascii"), b"\0")),
+            _element(0x0100, struct.pack("<H", operation)),
+            _element(0x0110, struct.pack("<H", message_id)),
+            _element(0x0700, struct.pack("<H", _PRIORITY_MEDIUM) if is_store else b""),
+            _element(0x0800, struct.pack("<H", _DATA_SET_FOLLOWS if is_store else NO_DATA_SET)),
+            _element(0x1000, _padded(sop_instance_uid.encode("ascii"), b"\0")),
+        )
+    )
+    return _element(0x0000, struct.pack("<I", len(body))) + body
+
+
+def decode_response(data: bytes) -> Response:
+    """The response in a command set. Raises InvalidPdu where it is none."""
+    elements = _elements(data)
+    if not _unsigned(elements, 0x0100) & RESPONSE:
+        raise InvalidPdu("command field is no response")
+    return Response(
+        message_id=_unsigned(elements, 0x0120),
+        status=_unsigned(elements, 0x0900),
+        comment=_text(elements, 0x0902),
+    )
 
 
 def _elements(data: bytes) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""One accepted TCP connection, plain or TLS, read and written against the clock.
+"""One TCP connection, plain or TLS, read and written against the clock.
 
 Invariant: no call outlives its deadline however slowly the peer speaks, and a stop wakes every
 wait at once (no polling). Must not know what the bytes mean.
@@ -23,7 +23,7 @@ class ConnectionLost(Exception):
     """The peer closed or reset the connection, or TLS broke."""
 
 
-class DeadlinePassed(Exception):
+class DeadlinePassed(TimeoutError):
     """The peer did not say or take what was due in time."""
 
 
@@ -59,18 +59,26 @@ class Connection:
     Used by one thread; `cut` alone may be called from another.
     """
 
-    def __init__(self, accepted: socket.socket, address: str, stop: StopSignal) -> None:
-        accepted.setblocking(False)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, connected: socket.socket, address: str, stop: StopSignal | None) -> None:
+        connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = address
-        self._socket = accepted
+        self._socket = connected
         self._stop = stop
 
-    def handshake(self, context: ssl.SSLContext, deadline: float) -> None:
-        """Makes it TLS. Raises ConnectionLost, DeadlinePassed, Stopping."""
+    def handshake(
+        self, context: ssl.SSLContext, deadline: float, server_name: str | None = None
+    ) -> None:
+        """Makes it TLS: as the server, or as a client of `server_name`.
+
+        Raises ConnectionLost, DeadlinePassed, Stopping.
+        """
         try:
             wrapped = context.wrap_socket(
-                self._socket, server_side=True, do_handshake_on_connect=False
+                self._socket,
+                server_side=server_name is None,
+                do_handshake_on_connect=False,
+                server_hostname=server_name,
             )
         except (OSError, ValueError) as cause:
             raise ConnectionLost(f"starting TLS: {type(cause).__name__}") from cause
@@ -79,7 +87,7 @@ class Connection:
 
     def receive_into(self, buffer: memoryview, deadline: float, is_idle: bool) -> int:
         """Reads at least one byte. Raises ConnectionLost, DeadlinePassed, Stopping (when idle)."""
-        if is_idle and self._stop.is_set:
+        if is_idle and self._stop is not None and self._stop.is_set:
             raise Stopping("gateway is stopping")
         if _QUICKACK is not None:
             try:
@@ -93,7 +101,7 @@ class Connection:
             raise ConnectionLost("peer closed the connection")
         return count
 
-    def send(self, data: bytes, deadline: float) -> None:
+    def send(self, data: bytes | bytearray, deadline: float) -> None:
         """Hands every byte to the kernel, in one write where it takes them."""
         rest = memoryview(data)
         while rest:
@@ -156,11 +164,12 @@ class Connection:
             poller.register(self._socket, events)
         except (ValueError, OSError) as cause:
             raise ConnectionLost("connection gone") from cause
-        if is_idle:
-            poller.register(self._stop, select.POLLIN)
+        stop = self._stop if is_idle else None
+        if stop is not None:
+            poller.register(stop, select.POLLIN)
         remaining_s = deadline - time.monotonic()
         ready = poller.poll(remaining_s * 1000) if remaining_s > 0 else []
         if not ready:
             raise DeadlinePassed("peer did not speak in time")
-        if is_idle and any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+        if stop is not None and any(descriptor == stop.fileno() for descriptor, _ in ready):
             raise Stopping("gateway is stopping")

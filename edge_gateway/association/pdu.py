@@ -214,7 +214,7 @@ class Fragment:
 
 
 def fragments(body: memoryview) -> Iterator[Fragment]:
-    """The PDVs of a P-DATA PDU (PS3.8 9.3.5), in place. Raises InvalidPdu where one does not fit."""
+    """The PDVs of a P-DATA PDU (PS3.8 9.3.5), in place. Raises InvalidPdu if one does not fit."""
     position, end = 0, len(body)
     if not end:
         raise InvalidPdu("P-DATA without a PDV")

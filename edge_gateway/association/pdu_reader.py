@@ -48,7 +48,7 @@ class PduReader:
         pdu_type, length = self._header()
         if pdu_type != PduType.ASSOCIATE_RQ:
             raise ProtocolError(AbortReason.UNEXPECTED_PDU, "not an A-ASSOCIATE-RQ")
-        return bytes(self._body(pdu_type, length, deadline, is_idle=True))
+        return bytes(self._body(length, deadline, is_idle=True))
 
     def read(self, is_idle: bool) -> Pdu:
         """The next PDU of an association; `is_idle` says that no message is under way.
@@ -60,7 +60,7 @@ class PduReader:
         deadline = time.monotonic() + self._limits.pdu_timeout_s
         self._fill(PDU_HEADER_BYTES, deadline, is_idle=False)
         pdu_type, length = self._header()
-        return Pdu(pdu_type, self._body(pdu_type, length, deadline, is_idle=False))
+        return Pdu(pdu_type, self._body(length, deadline, is_idle=False))
 
     def _header(self) -> tuple[PduType, int]:
         number = self._buffer[self._start]
@@ -80,9 +80,7 @@ class PduReader:
             return ASSOCIATE_BYTES_MAX
         return SHORT_PDU_BYTES
 
-    def _body(self, pdu_type: PduType, length: int, deadline: float, is_idle: bool) -> memoryview:
-        if pdu_type == PduType.ASSOCIATE_AC:
-            raise ProtocolError(AbortReason.UNEXPECTED_PDU, "A-ASSOCIATE-AC from a requestor")
+    def _body(self, length: int, deadline: float, is_idle: bool) -> memoryview:
         self._fill(PDU_HEADER_BYTES + length, deadline, is_idle)
         begin = self._start + PDU_HEADER_BYTES
         self._start = begin + length
