@@ -129,14 +129,19 @@ class S3ObjectStore:
     def ensure_bucket(self) -> bool:
         """Makes the bucket; True where it was missing. Raises RetryableError, FatalError."""
         with translated(f"making the bucket {self._bucket}"):
-            if self._client.bucket_exists(self._bucket):
+            try:
+                # Listing instead of HEAD, because only an answer with a body tells a wrong secret
+                # from a missing right.
+                next(iter(self._client.list_objects(self._bucket)), None)
                 return False
+            except S3Error as cause:
+                if cause.code != "NoSuchBucket":
+                    raise
             try:
                 self._client.make_bucket(self._bucket, location=self._region)
             except S3Error as cause:
                 if cause.code != "BucketAlreadyOwnedByYou":
                     raise
-                return False
         return True
 
     def abort_stale_uploads(self, older_than: timedelta) -> int:

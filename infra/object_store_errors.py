@@ -39,7 +39,11 @@ _HEALS = frozenset(
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 _NEXT_STEPS = {
-    "AccessDenied": "grant the user of object_store.access_key read and write on the bucket",
+    # A HEAD has no body: there a wrong key and a missing right look alike.
+    "AccessDenied": (
+        "correct object_store.access_key and object_store.secret_key, "
+        "or grant that user read and write on the bucket"
+    ),
     "AuthorizationHeaderMalformed": "correct object_store.region",
     "InvalidAccessKeyId": "correct object_store.access_key",
     "NoSuchBucket": "correct object_store.bucket, or create it with `hilum up`",
@@ -59,9 +63,10 @@ class S3StatusError(Exception):
 
 def translate(cause: Exception, doing: str) -> HilumError:
     """The failure that `cause` means; `doing` is a gerund with bucket and key."""
-    text = f"{doing}: {cause}"
     if isinstance(cause, S3Error):
+        text = f"{doing}: {cause.code}: {cause.message}"
         return _by_code(cause.code or "", cause.response.status, text)
+    text = f"{doing}: {cause}"
     if isinstance(cause, S3StatusError):
         return _by_code(cause.code, cause.status, text)
     if isinstance(cause, ServerError):
