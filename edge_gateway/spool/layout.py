@@ -97,7 +97,8 @@ def require_delivery_id(text: str) -> str:
 def take_lock(path: Path, holder: str) -> int:
     """A descriptor that holds the lock until it is closed or the process ends, however it ends.
 
-    Raises SpoolLocked when another process has it.
+    Writes nothing into the file: on a full disk the forwarder must still get in, since it is the
+    one that makes room. Raises SpoolLocked when another process has it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -105,8 +106,6 @@ def take_lock(path: Path, holder: str) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise SpoolLocked(f"locking {path}: another {holder} holds this spool") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
