@@ -88,7 +88,7 @@ class Admission:
             return Refusal(status.LIMIT_EXCEEDED, capacity.reason)
         with self._lock:
             if self._active.total() >= self._gateway.associations_max:
-                return Refusal(status.LIMIT_EXCEEDED, "associations_max of the gateway reached")
+                return Refusal(status.CONGESTION, "associations_max of the gateway reached")
             if self._active[calling] >= rule.associations_max:
                 return Refusal(status.LIMIT_EXCEEDED, "associations_max of the AE title reached")
             self._active[calling] += 1

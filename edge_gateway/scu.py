@@ -6,6 +6,7 @@ bounded number of times (a duplicate is normal, a lost one is not). Must not dec
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
@@ -189,14 +190,14 @@ class StoreScu:
     def _store_each(
         self, requestor: Requestor, jobs: list[_Job], report: Callable[[SendResult], None]
     ) -> None:
-        try:
+        # Released only at the end of all: a fault in between leaves a message half sent.
+        with contextlib.ExitStack() as on_fault:
+            on_fault.callback(requestor.abort)
             while jobs:
                 result = self._store(requestor, jobs[0])
                 jobs.pop(0)
                 report(result)
-        except BaseException:
-            requestor.abort()
-            raise
+            on_fault.pop_all()
         requestor.release()
 
     def _store(self, requestor: Requestor, job: _Job) -> SendResult:

@@ -111,13 +111,12 @@ class Requestor:
         """
         deadline = time.monotonic() + limits.request_timeout_s
         requestor = cls(_connect(peer, limits.request_timeout_s), limits)
-        try:
+        with contextlib.ExitStack() as on_fault:
+            on_fault.callback(requestor._connection.close)
             if peer.tls is not None:
                 requestor._connection.handshake(peer.tls, deadline, server_name=peer.host)
             requestor._associate(peer, contexts, deadline)
-        except BaseException:
-            requestor._connection.close()
-            raise
+            on_fault.pop_all()
         return requestor
 
     def __enter__(self) -> Requestor:
