@@ -6,6 +6,7 @@ stays on its topic, marked, until Kafka's retention takes it.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,6 +41,26 @@ class DeadLetter:
     def letter_id(self) -> str:
         """What `dlq show` and `dlq redrive` take: consumer/topic/partition/offset."""
         return f"{self.consumer}/{self.topic}/{self.partition}/{self.offset}"
+
+    def described(self, with_value: bool = False) -> dict[str, object]:
+        """The letter for people and `--json`; bytes as base64, the value only when asked for."""
+        described: dict[str, object] = {
+            "id": self.letter_id,
+            "consumer": self.consumer,
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "reason": self.reason,
+            "detail": self.detail,
+            "first_seen": self.first_seen,
+            "is_redriven": self.is_redriven,
+            "size_bytes": len(self.value),
+        }
+        if with_value:
+            described["key"] = b64encode(self.key).decode()
+            described["headers"] = {name: v.decode("utf-8", "replace") for name, v in self.headers}
+            described["value"] = b64encode(self.value).decode()
+        return described
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from operations.answers import age_text, out, size_text, table
 from operations.dead_letters import DeadLetter
+from operations.send import SendReport
 from operations.status import Status
 from operations.verify import Verdict
 from operations.where import STATES, Whereabouts
@@ -40,7 +41,15 @@ def show_status(status: Status) -> None:
     table(
         "Consumer lag",
         ("consumer", "topic", "records", "seconds"),
-        ((lag.consumer, lag.topic, lag.lag_records, lag.lag_seconds) for lag in status.lags),
+        (
+            (
+                x.consumer,
+                x.topic,
+                x.lag_records,
+                None if x.lag_seconds is None else f"{x.lag_seconds:.1f}",
+            )
+            for x in status.lags
+        ),
     )
     for problem in status.problems:
         out.print(f"[red]not ok[/] {problem}")
@@ -102,6 +111,22 @@ def show_verdict(verdict: Verdict) -> None:
         out.print(f"[red]not ok[/] {reason}")
     for sop_instance_uid, content_sha256 in verdict.not_found:
         out.print(f"[red]not found[/] {sop_instance_uid} {content_sha256}")
+
+
+def show_sent(report: SendReport) -> None:
+    """Counts per status, problems by name, and the studies to ask for."""
+    rate = report.bytes_sent / report.seconds if report.seconds else 0.0
+    out.print(
+        f"{report.acknowledged} of {report.sent} acknowledged by {report.to}, "
+        f"{size_text(report.bytes_sent)} in {report.seconds:.1f} s ({size_text(rate)}/s)"
+    )
+    table("Statuses", ("status", "count"), report.statuses.items())
+    if report.resent:
+        out.print(f"{report.resent} sent again after a lost association")
+    for problem in report.problems:
+        out.print(f"[red]not sent[/] {problem.name}: {problem.reason}", soft_wrap=True)
+    for study in report.study_instance_uids:
+        out.print(f"study {study}", soft_wrap=True)
 
 
 def show_letters(letters: list[DeadLetter]) -> None:

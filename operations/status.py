@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from consumers.catalog import CATALOG
-from infra.cluster_view import ClusterView
-
 from contracts.events import GatewayState
 from contracts.failures import HilumError
+from infra.cluster_view import ClusterView
 from infra.settings import Settings
 from operations.custody_sources import gateway_states, unarchived_count
 from operations.stack import ProcessState
@@ -42,12 +41,12 @@ class SpoolStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLag:
-    """How far one consumer is behind on one topic, in records and in seconds."""
+    """How far one consumer is behind on one topic; seconds are None where nobody could say."""
 
     consumer: str
     topic: str
     lag_records: int
-    lag_seconds: float
+    lag_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _lags(settings: Settings) -> list[ConsumerLag]:
     view = ClusterView(settings.kafka)
     try:
         return [
-            ConsumerLag(spec.name, topic, lag.records, round(lag.seconds, 1))
+            ConsumerLag(spec.name, topic, lag.records, lag.seconds)
             for spec in CATALOG
             for topic, lag in view.group_lag(
                 spec.name, [topic.name for topic in spec.inputs]

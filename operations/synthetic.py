@@ -14,9 +14,9 @@ from pathlib import Path
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
-CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+CT_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.2")
 # A real CT header carries about this many elements; vendors put half of them into private groups.
 ELEMENTS = 260
 _ROOT = "2.25"
@@ -72,7 +72,7 @@ class CtStudy:
         data_set.file_meta = FileMetaDataset()
         data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         data_set.file_meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
-        data_set.file_meta.MediaStorageSOPInstanceUID = self._uid(f"instance/{index}")
+        data_set.file_meta.MediaStorageSOPInstanceUID = UID(self._uid(f"instance/{index}"))
         data_set.SOPClassUID = CT_IMAGE_STORAGE
         data_set.SOPInstanceUID = self._uid(f"instance/{index}")
         self._patient_and_study(data_set)
