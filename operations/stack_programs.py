@@ -11,8 +11,7 @@ import sys
 
 from consumers.catalog import CATALOG
 from contracts.failures import FatalError
-from infra.engines.cache import Report
-from infra.engines.local import engine_ports, engine_programs, python_environment
+from infra.engines.local import engine_ports, python_environment
 from infra.engines.program import Probe, Program
 from infra.settings import Settings
 from operations.stack_files import StackFiles
@@ -27,14 +26,6 @@ def consumer_ports() -> dict[str, int]:
     return {spec.name: FURTHER_CONSUMER_PORT + index for index, spec in enumerate(CATALOG)}
 
 
-def stack_programs(settings: Settings, files: StackFiles, report: Report) -> list[Program]:
-    """All processes, engines first; obtains what is missing. Raises FatalError."""
-    return [
-        *engine_programs(settings, files.state_directory, report),
-        *service_programs(settings, files),
-    ]
-
-
 def service_programs(settings: Settings, files: StackFiles) -> list[Program]:
     """Everything that is Hilum itself, in the order of its start."""
     programs = [_registry(settings, files)]
@@ -46,7 +37,7 @@ def service_programs(settings: Settings, files: StackFiles) -> list[Program]:
             module = ("edge_gateway", role, "--gateway", name)
             programs.append(_python_program(files, process, module, port))
     for name in _consumer_processes(settings):
-        port = settings.consumers[name].http_port
+        port = settings.consumer(name).http_port
         programs.append(_python_program(files, name, ("consumers", name), port))
     # All receivers before the first forwarder: a modality is answered first.
     order = {"schema": 0, "gateway": 1, "forward": 2}
@@ -61,7 +52,7 @@ def stack_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
         ports[f"gateway-{name}"] = (gateway.dicom_port, gateway.http_port)
         ports[f"forward-{name}"] = (gateway.forwarder_http_port,)
     for name in _consumer_processes(settings):
-        ports[name] = (settings.consumers[name].http_port,)
+        ports[name] = (settings.consumer(name).http_port,)
     return ports
 
 

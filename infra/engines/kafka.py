@@ -58,7 +58,6 @@ def kafka_program(data: Path, port: int, controller_port: int, report: Report = 
         command=("java", *HEAP, logging, "-cp", classpath, "kafka.Kafka", str(configuration)),
         directory=data,
         probe=Probe("kafka", port),
-        ports=(port, controller_port),
     )
 
 

@@ -38,6 +38,22 @@ def engine_programs(
     return programs
 
 
+def engine_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """The ports of each engine that runs here, by process name. Starts and obtains nothing."""
+    ports: dict[str, tuple[int, ...]] = {}
+    sites = (("primary", settings.primary), ("dr", settings.dr))
+    if settings.local.kafka:
+        broker = _loopback_port(settings.kafka.bootstrap_servers)
+        ports["kafka"] = (broker, broker + 1)
+    for name, site in sites if settings.local.object_stores else ():
+        store = _loopback_port(site.object_store.endpoint)
+        ports[f"minio-{name}"] = (store, store + 1)
+    for name, site in sites if settings.local.clickhouses else ():
+        address = f"{site.clickhouse.host}:{site.clickhouse.port}"
+        ports[f"clickhouse-{name}"] = (_loopback_port(address),)
+    return ports
+
+
 def python_environment() -> dict[str, str]:
     """What a Python process of this checkout needs, whatever directory it starts in."""
     return {"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
@@ -60,7 +76,6 @@ def _clickhouse(name: str, site: SiteSettings, state_directory: Path) -> Program
         command=(sys.executable, *module, "--data", str(data / "data"), "--port", str(port)),
         directory=data,
         probe=Probe("http", port, "/ping"),
-        ports=(port,),
         environment=python_environment(),
     )
 

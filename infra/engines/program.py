@@ -67,13 +67,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Program:
-    """A process by name, with what it needs, its ports, and the question whether it is ready."""
+    """A process by name, with what it needs and the question whether it is ready."""
 
     name: str
     command: tuple[str, ...]
     directory: Path
     probe: Probe
-    ports: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -44,7 +44,6 @@ def minio_program(
         command=(str(binary), "server", "--quiet", *addresses, str(data)),
         directory=data.parent,
         probe=Probe("http", port, "/minio/health/ready"),
-        ports=(port, port + 1),
         environment={
             "MINIO_ROOT_USER": credentials[0],
             "MINIO_ROOT_PASSWORD": credentials[1],
