@@ -1,0 +1,189 @@
+"""The forwarder process of one gateway: makes its parts, runs it, ends it.
+
+Invariant: one forwarder per spool (forward.lock); it starts with Kafka down and stays up, red and
+trying, whatever Kafka answers, since an exit for good would end delivery until a person comes.
+Must hold no rule about deliveries.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import threading
+import uuid
+from datetime import timedelta
+
+from contracts.envelope import Origin
+from contracts.failures import EXIT_FAILED, EXIT_OK
+from edge_gateway.centre import CentreListener
+from edge_gateway.custody import CustodyDesk
+from edge_gateway.flight import Sender
+from edge_gateway.forward_health import ForwardHealth
+from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
+from edge_gateway.gateway_requests import RequestDesk
+from edge_gateway.progress import Progress
+from edge_gateway.progress_receipts import ReceiptLedger
+from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
+from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
+from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
+from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolReleaser
+from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.state import GatewayFacts, StateParts, StateReporter
+from edge_gateway.twin import TwinWatch
+from infra.broker import KafkaPublisher
+from infra.clock import Clock, SystemClock
+from infra.settings import GatewaySettings, Settings
+from infra.telemetry import Metrics, ProcessEndpoint, configure_logging, logger
+
+LEDGER_NAME = "progress.sqlite"
+IDENTITY_WAIT_S = 0.5
+# Half of what the payload topic keeps: the archive has the other half to read it.
+REPUBLISH_SHARE = 0.5
+_LOG = logger("forward")
+
+
+def run(settings: Settings, gateway_name: str) -> int:
+    """Forwards until SIGTERM or SIGINT; the exit code.
+
+    Raises FatalError (settings, a spool of another version), RetryableError (another forwarder
+    holds the spool).
+    """
+    gateway = settings.gateway(gateway_name)
+    configure_logging(f"forward-{gateway_name}", settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    metrics, health, clock = Metrics(), ForwardHealth(), SystemClock()
+    endpoint = ProcessEndpoint(gateway.bind, gateway.forwarder_http_port, metrics, health.readiness)
+    endpoint.start()
+    try:
+        identity = _await_identity(gateway, health, clock, stop)
+        if identity is None:
+            return EXIT_OK
+        with SpoolReleaser(gateway.spool.directory) as releaser:
+            process = ForwardProcess(settings, gateway_name, identity, releaser)
+            return process.run(metrics, health, stop)
+    finally:
+        endpoint.stop()
+
+
+class ForwardProcess:
+    """What one start of the forwarder is made of."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway_name: str,
+        identity: GatewayIdentity,
+        releaser: SpoolReleaser,
+    ) -> None:
+        self._settings = settings
+        self._gateway = settings.gateway(gateway_name)
+        self._name = gateway_name
+        self._identity = identity
+        self._releaser = releaser
+        self._boot_id = str(uuid.uuid4())
+        self._clock = SystemClock()
+
+    def run(self, metrics: Metrics, health: ForwardHealth, stop: threading.Event) -> int:
+        """Forwards until `stop`. A disk that refuses ends the process; its next start goes on."""
+        directory = self._gateway.spool.directory
+        origin = Origin(f"/hilum/{self._gateway.site}/forward-{self._name}")
+        publisher = KafkaPublisher(self._settings.kafka, origin, self._clock)
+        sender = Sender(self._identity.site, self._identity.gateway_id, origin, publisher)
+        try:
+            progress = Progress(directory / LEDGER_NAME, self._identity.gateway_id)
+            parts = self._parts(progress, sender, metrics, health)
+            _LOG.info("forwarding", gateway_id=self._identity.gateway_id, boot_id=self._boot_id)
+            keep = timedelta(milliseconds=self._settings.kafka.payload_retention_ms)
+            Forwarder(parts, self._identity.gateway_id, keep * REPUBLISH_SHARE).run(stop)
+            progress.close()
+        except (OSError, sqlite3.Error) as cause:
+            _LOG.error("stopped", reason=f"the spool's disk refuses: {cause}", next_step="")
+            return EXIT_FAILED
+        finally:
+            publisher.close()
+        return EXIT_OK
+
+    def _parts(
+        self, progress: Progress, sender: Sender, metrics: Metrics, health: ForwardHealth
+    ) -> ForwarderParts:
+        gateway, clock = self._gateway, self._clock
+        gateway_id = self._identity.gateway_id
+        receipts = ReceiptLedger(progress.connection)
+        requests = RequestDesk(gateway_id, progress, clock, metrics)
+        return ForwarderParts(
+            progress=progress,
+            feed=SpoolFeed(self._reader(), progress, receipts, health),
+            listener=CentreListener(
+                self._settings.kafka, gateway_id, positions_in(progress), health, clock
+            ),
+            custody=CustodyDesk(gateway_id, progress, clock, metrics),
+            requests=requests,
+            pipeline=Pipeline(
+                PublishParts(progress, self._reader(), sender, health, clock, metrics),
+                PublishLimits(
+                    gateway.publish_in_flight_bytes_max, gateway.published_unarchived_bytes_max
+                ),
+            ),
+            receipts=ReceiptPublisher(
+                receipts,
+                ReceiptSender(
+                    sender.site, gateway_id, sender.publisher, gateway.receipt_page_age_s
+                ),
+                health,
+                clock,
+            ),
+            retention=self._retention(progress, receipts, health),
+            state=StateReporter(
+                self._facts(),
+                StateParts(progress, receipts, requests, health, sender.publisher, clock, metrics),
+                gateway.state_interval_s,
+            ),
+            twin=TwinWatch(self._boot_id),
+            health=health,
+            clock=clock,
+            metrics=metrics,
+        )
+
+    def _retention(
+        self, progress: Progress, receipts: ReceiptLedger, health: ForwardHealth
+    ) -> Retention:
+        spool = self._gateway.spool
+        return Retention(
+            RetentionParts(progress, receipts, self._reader(), self._releaser, health, self._clock),
+            RetentionLimits(
+                spool.directory, spool.segment_bytes, self._spool_bytes_max(), spool.hold_s
+            ),
+        )
+
+    def _facts(self) -> GatewayFacts:
+        return GatewayFacts(
+            site=self._identity.site,
+            gateway_id=self._identity.gateway_id,
+            gateway_name=self._name,
+            boot_id=self._boot_id,
+            spool_directory=self._gateway.spool.directory,
+            spool_bytes_max=self._spool_bytes_max(),
+        )
+
+    def _spool_bytes_max(self) -> int:
+        return self._gateway.spool.spool_bytes_max or self._identity.spool_bytes_max
+
+    def _reader(self) -> SpoolReader:
+        return SpoolReader(self._gateway.spool.directory)
+
+
+def _await_identity(
+    gateway: GatewaySettings, health: ForwardHealth, clock: Clock, stop: threading.Event
+) -> GatewayIdentity | None:
+    """Whose spool this is, as soon as the receiver has made it; None when asked to stop before."""
+    reader = SpoolReader(gateway.spool.directory)
+    while not stop.is_set():
+        identity = reader.identity()
+        if identity is not None:
+            health.clear("spool")
+            return identity
+        health.impede("spool", "waiting for the gateway's first start, which makes the spool")
+        clock.wait(stop, IDENTITY_WAIT_S)
+    return None

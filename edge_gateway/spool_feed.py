@@ -1,0 +1,186 @@
+"""Takes the spool's records into the ledger, in order, the live end included.
+
+Invariant: a record and the position behind it enter the ledger in one batch, so that none is
+skipped and none counted twice; a fresh ledger is filled from everything that the spool holds.
+Must not decide what becomes of a delivery.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from contracts.events import ReceiptEntry, StatusTotal
+from edge_gateway.forward_health import ForwardHealth
+from edge_gateway.progress import Progress
+from edge_gateway.progress_receipts import AssociationFacts, ReceiptLedger
+from edge_gateway.progress_rows import LedgerEntry, NewDelivery
+from edge_gateway.spool import (
+    SPOOL_START,
+    AssociationClosed,
+    AssociationOpened,
+    Receipt,
+    SpoolCorrupt,
+    SpooledDelivery,
+    SpoolEntryGone,
+    SpoolPosition,
+    SpoolReader,
+    SpoolRecord,
+)
+from edge_gateway.spool.entry import RecordKind, decode_entry, encode_entry
+from infra.telemetry import logger
+
+# One step's share of the spool: some 20 ms, so that nothing else waits long.
+RECORDS_PER_STEP = 500
+_POSITION = "spool_position"
+_DAMAGED = "spool_damaged"
+_LOG = logger("spool_feed")
+
+
+class SpoolFeed:
+    """Follows one spool for one ledger. `has_caught_up`: the last step found nothing more."""
+
+    def __init__(
+        self,
+        reader: SpoolReader,
+        progress: Progress,
+        receipts: ReceiptLedger,
+        health: ForwardHealth,
+    ) -> None:
+        self._reader = reader
+        self._progress = progress
+        self._receipts = receipts
+        self._health = health
+        self.has_caught_up = False
+        self._is_rebuilding = False
+
+    def begin(self) -> None:
+        """Goes to where the ledger ends; into a fresh one it takes what was copied forward."""
+        position = self._progress.note(_POSITION)
+        if position is not None:
+            self._reader.seek(SpoolPosition(*orjson.loads(position)))
+            return
+        self._is_rebuilding = True
+        self._reader.seek(SPOOL_START)
+        try:
+            for record in self._reader.remnants():
+                if isinstance(record.entry, SpooledDelivery):
+                    self._add_delivery(record.entry, record, is_remnant=True)
+        except SpoolCorrupt as problem:
+            self._note_damage(problem)
+
+    @property
+    def position(self) -> SpoolPosition:
+        """Everything before it is in the ledger."""
+        return self._reader.position
+
+    def step(self) -> bool:
+        """Takes in the next records; whether there were any. Raises OSError of the disk."""
+        try:
+            records = self._reader.poll(RECORDS_PER_STEP)
+        except SpoolCorrupt as problem:
+            self._note_damage(problem)
+            self._note_position(self._reader.skip_damaged())
+            return True
+        for record in records:
+            self._take(record)
+        if records:
+            self._note_position(records[-1].following)
+        self.has_caught_up = len(records) < RECORDS_PER_STEP
+        if self.has_caught_up and self._is_rebuilding:
+            self._is_rebuilding = False
+            # Receipts of long ago were published and went with their segments.
+            self._receipts.settle_before_segment(self.position.segment_number)
+            self._note_position(self.position)
+        return bool(records)
+
+    def _take(self, record: SpoolRecord) -> None:
+        segment = record.location.segment_number
+        match record.entry:
+            case SpooledDelivery() as delivery:
+                self._add_delivery(delivery, record, is_remnant=False)
+            case Receipt() as receipt:
+                self._add_receipt(receipt, segment)
+            case AssociationOpened() as opened:
+                facts = AssociationFacts(
+                    opened.association_id,
+                    opened.calling_ae_title,
+                    opened.called_ae_title,
+                    opened.peer_address,
+                    opened.opened_at,
+                )
+                self._receipts.open_association(facts, segment)
+            case AssociationClosed() as closed:
+                totals = tuple(StatusTotal(*pair) for pair in closed.status_totals)
+                self._receipts.close_association(
+                    closed.association_id, closed.ending.value, totals, segment
+                )
+
+    def _add_delivery(
+        self, delivery: SpooledDelivery, record: SpoolRecord, is_remnant: bool
+    ) -> None:
+        self._progress.add(
+            NewDelivery(
+                delivery_id=delivery.delivery_id,
+                association_id=delivery.association_id,
+                location=record.location,
+                facts=encode_entry(delivery) if is_remnant else None,
+                sop_class_uid=delivery.sop_class_uid,
+                sop_instance_uid=delivery.sop_instance_uid,
+                content_sha256=delivery.content_sha256,
+                size_bytes=delivery.size_bytes,
+                received_at=delivery.received_at,
+                has_receipt=is_remnant,
+            )
+        )
+        if not is_remnant:
+            # Where the record of its opening went with a recycled segment and the ledger with it.
+            facts = AssociationFacts(
+                delivery.association_id,
+                delivery.calling_ae_title,
+                delivery.called_ae_title,
+                delivery.peer_address,
+                delivery.received_at,
+            )
+            self._receipts.open_association(facts, None)
+
+    def _add_receipt(self, receipt: Receipt, segment: int) -> None:
+        # Of an association whose opening nobody knows any more, its id is all there is to say.
+        facts = AssociationFacts(receipt.association_id, "", "", "", receipt.answered_at)
+        self._receipts.open_association(facts, None)
+        entry = ReceiptEntry(
+            receipt.delivery_id or "",
+            receipt.sop_instance_uid,
+            receipt.content_sha256 or "",
+            receipt.status,
+            receipt.answered_at,
+        )
+        self._receipts.add(receipt.association_id, segment, entry)
+
+    def _note_position(self, position: SpoolPosition) -> None:
+        text = orjson.dumps((position.segment_number, position.offset_bytes)).decode()
+        self._progress.set_note(_POSITION, text)
+
+    def _note_damage(self, problem: SpoolCorrupt) -> None:
+        places = int(self._progress.note(_DAMAGED) or "0") + 1
+        self._progress.set_note(_DAMAGED, str(places))
+        _LOG.error("a record of the spool has rotted", problem=str(problem), places=places)
+        self._health.note_aside("damaged", f"{places} rotten place(s) in the spool")
+
+
+def facts_of(reader: SpoolReader, entry: LedgerEntry) -> SpooledDelivery:
+    """The whole record of a ledger entry, from the spool. `reader` is one of its own.
+
+    Raises SpoolEntryGone, SpoolCorrupt.
+    """
+    if entry.facts is not None:
+        found = decode_entry(RecordKind.DELIVERY, entry.facts)
+    else:
+        location = entry.location
+        reader.seek(SpoolPosition(location.segment_number, location.offset_bytes))
+        records = reader.poll(1)
+        if not records or records[0].location != location:
+            raise SpoolEntryGone(f"reading delivery {entry.delivery_id}: its segment was recycled")
+        found = records[0].entry
+    if not isinstance(found, SpooledDelivery) or found.delivery_id != entry.delivery_id:
+        raise SpoolCorrupt(f"reading delivery {entry.delivery_id}: another record is there")
+    return found
