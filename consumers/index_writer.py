@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.events import AssociationReceipt, InstanceReceived, PackArchived, PackReplicated
+from consumers import index_rows as rows
+from consumers.index_compose import compose_conflicts, compose_instances
+from consumers.index_header import describe
+from contracts.events import (
+    Area,
+    AssociationReceipt,
+    InstanceReceived,
+    PackArchived,
+    PackReplicated,
+)
 from infra.clock import Clock
 from infra.seams import Database
 
@@ -30,6 +39,36 @@ class IndexWriter:
     ) -> None:
         """On return every view tells these events. Idempotent, in any order.
 
-        Raises RetryableError, PoisonError (some value cannot be stored), FatalError.
+        Deliveries that a gateway or the archive set aside are in `deliveries` and `quarantine`
+        and in no other view. Raises RetryableError, PoisonError (some value cannot be stored),
+        FatalError.
         """
-        raise NotImplementedError
+        packs = rows.in_area(archived, Area.PACKS)
+        regular = self._insert_received(received)
+        self._insert("archived", rows.archived_columns(packs))
+        self._insert("delivery_rows", rows.delivery_archived_columns(archived, self._clock.now()))
+        self._insert("delivery_rows", rows.delivery_replicated_columns(replicated))
+        self._insert_receipts(receipts)
+        described = [event.content for event in regular]
+        located = [member.content for _, member in rows.members_of(packs)]
+        compose_instances(self._database, described + located)
+        compose_conflicts(self._database, described)
+
+    def _insert_received(self, received: Sequence[InstanceReceived]) -> list[InstanceReceived]:
+        """Inserts all; returns those that may become instances."""
+        described = [(event, describe(event.header)) for event in received]
+        regular = [row for row in described if row[0].quarantine_reason is None]
+        self._insert("received", rows.received_columns(regular))
+        self._insert("sop_contents", rows.sop_content_columns(regular))
+        columns = rows.delivery_received_columns(described, self._clock.now())
+        self._insert("delivery_rows", columns)
+        return [event for event, _ in regular]
+
+    def _insert_receipts(self, receipts: Sequence[AssociationReceipt]) -> None:
+        self._insert("receipt_rows", rows.receipt_columns(receipts))
+        self._insert("association_rows", rows.association_columns(receipts))
+        self._insert("delivery_rows", rows.delivery_receipt_columns(receipts))
+
+    def _insert(self, table: str, columns: rows.Columns) -> None:
+        if any(columns.values()):
+            self._database.table(table).insert(columns)

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS {database}.received
     header_complete Bool,
     header_reason LowCardinality(String) COMMENT 'why header_complete is false',
     header String COMMENT 'DICOM JSON Model (PS3.18 Annex F) without bulk data' CODEC(ZSTD(3)),
-    tags Map(LowCardinality(String), String) COMMENT 'text by path of keywords, RequestAttributesSequence.0.ScheduledProcedureStepID; private elements (gggg,creator,ee)' CODEC(ZSTD(3))
+    tags Map(LowCardinality(String), String) COMMENT 'text by path of keywords, RequestAttributesSequence.0.ScheduledProcedureStepID; private elements (gggg,creator,ee); at most 64 items of a sequence and 4096 texts, the header has all' CODEC(ZSTD(3))
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (study_instance_uid, series_instance_uid, sop_instance_uid, content_sha256, delivery_id, scanner_version)

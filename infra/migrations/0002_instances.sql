@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS {database}.instance_rows
     header_complete Bool,
     header_reason LowCardinality(String) COMMENT 'why header_complete is false',
     header String COMMENT 'DICOM JSON Model (PS3.18 Annex F) without bulk data' CODEC(ZSTD(3)),
-    tags Map(LowCardinality(String), String) COMMENT 'text by path of keywords, RequestAttributesSequence.0.ScheduledProcedureStepID; private elements (gggg,creator,ee)' CODEC(ZSTD(3)),
+    tags Map(LowCardinality(String), String) COMMENT 'text by path of keywords, RequestAttributesSequence.0.ScheduledProcedureStepID; private elements (gggg,creator,ee); at most 64 items of a sequence and 4096 texts, the header has all' CODEC(ZSTD(3)),
     knowledge UInt64 COMMENT 'rows of both halves seen by the composition; the largest wins',
     INDEX by_sop_instance_uid sop_instance_uid TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_accession_number accession_number TYPE bloom_filter(0.001) GRANULARITY 1,
