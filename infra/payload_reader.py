@@ -57,6 +57,8 @@ class KafkaPayloadReader:
     def open(self, event: InstanceReceived) -> Iterator[bytes]:
         """The data set's bytes in order, chunk by chunk. See `infra.seams.PayloadReader`."""
         partition, offsets = event.payload_partition, event.payload_offsets
+        if event.size_bytes == 0 and not offsets:
+            return iter(())  # a C-STORE without a data set is archived too
         if partition is None or partition >= topics.PAYLOAD.partitions or not offsets:
             raise PayloadGoneError(f"delivery {event.delivery_id} names no payload of this topic")
         return self._chunks(event.delivery_id, partition, offsets)
