@@ -7,6 +7,7 @@ cache, retry or translate.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class FileSystem:
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)
+
+    def discard(self, path: Path) -> None:
+        """On return there is no `path`, whether or not there was."""
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(path)
 
     def make_directory(self, path: Path) -> None:
         """Creates `path` and its parents; no error when it exists."""

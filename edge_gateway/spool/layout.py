@@ -178,6 +178,7 @@ def write_whole(fs: FileSystem, path: Path, buffers: Sequence[Bytes]) -> None:
     Raises OSError; nothing is left under a temporary name then, as far as the disk allows.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    fs.discard(temporary)
     descriptor = fs.open(temporary, CREATE_NEW)
     try:
         try:

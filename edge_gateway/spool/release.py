@@ -69,9 +69,7 @@ class SpoolReleaser:
         """
         for path in (self._layout.object(delivery_id), self._layout.remnant(delivery_id)):
             try:
-                self._fs.unlink(path)
-            except FileNotFoundError:
-                continue
+                self._fs.discard(path)
             except OSError as error:
                 raise translate(error, f"purging {delivery_id}") from error
 

@@ -162,6 +162,7 @@ def _recyclable(fs: FileSystem, layout: SpoolLayout, segment_bytes: int) -> Path
 
 
 def _fill_with_zeros(fs: FileSystem, path: Path, size_bytes: int) -> None:
+    fs.discard(path)
     zeros = bytes(min(MIB, size_bytes))
     descriptor = fs.open(path, CREATE_NEW)
     try:

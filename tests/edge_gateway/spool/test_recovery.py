@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_gateway.spool import Ending, Spool, SpoolLimits, SpooledDelivery
+from edge_gateway.spool import Ending, Spool, SpooledDelivery, SpoolLimits
 from edge_gateway.spool.filesystem import FileSystem
 from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.mark import read_mark

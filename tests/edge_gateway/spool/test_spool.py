@@ -14,6 +14,7 @@ from edge_gateway.spool import (
     Receipt,
     Spool,
     SpoolBroken,
+    SpooledDelivery,
     SpoolError,
     SpoolLimits,
     SpoolLocked,
@@ -71,7 +72,7 @@ def contents_without_bytes(directory: Path) -> list[tuple[str, str | None]]:
     return [
         (r.entry.delivery_id, r.entry.quarantine_reason)
         for r in records
-        if hasattr(r.entry, "quarantine_reason")
+        if isinstance(r.entry, SpooledDelivery)
     ]
 
 

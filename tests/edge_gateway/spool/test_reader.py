@@ -1,0 +1,323 @@
+"""The forwarder's side: tailing, damage, copying forward, purging, recycling."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_gateway.spool import (
+    SPOOL_START,
+    RecordLocation,
+    Spool,
+    SpoolCorrupt,
+    SpooledDelivery,
+    SpoolEntryGone,
+    SpoolError,
+    SpoolLocked,
+    SpoolReader,
+    SpoolRecord,
+    SpoolReleaser,
+    spool_usage,
+)
+from edge_gateway.spool.filesystem import FileSystem
+from edge_gateway.spool.layout import SpoolLayout
+from edge_gateway.spool.mark import DurableMark, write_mark
+from edge_gateway.spool.segment import SegmentFile
+from tests.edge_gateway.spool.seams import FailingFileSystem
+from tests.edge_gateway.spool.workload import SMALL_SEGMENTS, contents, data_set, eventually, store
+
+
+def drain(reader: SpoolReader) -> list[SpoolRecord]:
+    records: list[SpoolRecord] = []
+    while more := reader.poll(7):
+        records += more
+    return records
+
+
+def deliveries_of(records: list[SpoolRecord]) -> list[str]:
+    entries = [record.entry for record in records]
+    return [e.delivery_id for e in entries if isinstance(e, SpooledDelivery)]
+
+
+def test_reader_of_a_spool_that_never_started_finds_nothing(tmp_path: Path) -> None:
+    reader = SpoolReader(tmp_path)
+    assert reader.poll(10) == []
+    assert reader.identity() is None
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        store(spool, 10)
+        assert len(reader.poll(10)) == 1
+    reader.close()
+
+
+def test_reader_tails_the_live_log_over_rollover_and_restart(tmp_path: Path) -> None:
+    reader = SpoolReader(tmp_path)
+    sent, seen = [], []
+    for _ in range(3):
+        with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+            for size_bytes in (10, 6000, 6001, 30_000, 6002, 7000, 7001, 7002, 7003, 7004):
+                sent.append(store(spool, size_bytes).delivery_id)
+                seen += deliveries_of(reader.poll(50))
+                assert seen == sent
+    assert drain(reader) == []
+    reader.close()
+
+
+def test_reader_goes_on_from_a_remembered_position(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        sent = [store(spool, 6000).delivery_id for _ in range(30)]
+        for split in range(0, 30, 7):
+            first, second = SpoolReader(tmp_path), SpoolReader(tmp_path)
+            records = first.poll(split)
+            second.seek(records[-1].following if records else SPOOL_START)
+            assert deliveries_of(records + drain(second)) == sent
+            first.close()
+            second.close()
+
+
+def test_record_that_is_not_flushed_is_not_there_yet(tmp_path: Path) -> None:
+    fs = FailingFileSystem()
+    reader = SpoolReader(tmp_path)
+    seen_before_flush: list[SpoolRecord] = []
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS, fs=fs) as spool:
+        first = store(spool, 10)
+
+        def look(operation: str, path: Path) -> None:
+            if operation == "flush" and path.parent.name == "segments":
+                seen_before_flush.extend(reader.poll(10))
+
+        assert deliveries_of(reader.poll(10)) == [first.delivery_id]
+        fs.rule = look
+        second = store(spool, 10)
+        assert seen_before_flush == []
+        assert deliveries_of(reader.poll(10)) == [second.delivery_id]
+    reader.close()
+
+
+def test_old_mark_after_a_power_loss_only_delays(tmp_path: Path) -> None:
+    reader = SpoolReader(tmp_path)
+    layout = SpoolLayout(tmp_path)
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        store(spool, 10)
+        old = layout.mark.read_bytes()
+        sent = [store(spool, 6000).delivery_id for _ in range(20)]
+        drain(reader)
+    layout.mark.write_bytes(old)
+    assert drain(reader) == []
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        last = store(spool, 10)
+        assert deliveries_of(drain(reader)) == [last.delivery_id]
+        assert sent[-1] in contents(tmp_path).deliveries
+    reader.close()
+
+
+def test_rotten_record_is_told_and_the_next_ones_are_read(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        sent = [store(spool, 900).delivery_id for _ in range(5)]
+        reader = SpoolReader(tmp_path)
+        records = reader.poll(10)
+        flip(tmp_path, records[2].location.offset_bytes + 60)
+        reader.seek(SPOOL_START)
+        assert deliveries_of(reader.poll(10)) == sent[:2]
+        with pytest.raises(SpoolCorrupt):
+            reader.poll(10)
+        reader.skip_damaged()
+        assert deliveries_of(reader.poll(10)) == sent[3:]
+        reader.close()
+
+
+def test_rotten_body_is_read_as_record_and_never_handed_out(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        inline, external = store(spool, 900), store(spool, 50_000)
+        reader = SpoolReader(tmp_path)
+        records = {
+            r.entry.delivery_id: r for r in reader.poll(10) if isinstance(r.entry, SpooledDelivery)
+        }
+        flip(tmp_path, records[inline.delivery_id].following.offset_bytes - 16)
+        path = SpoolLayout(tmp_path).object(external.delivery_id)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        with pytest.raises(SpoolCorrupt):
+            reader.open_body(inline, records[inline.delivery_id].location)
+        with reader.open_body(external, records[external.delivery_id].location) as body:
+            taken = 0
+            with pytest.raises(SpoolCorrupt):
+                for chunk in body.chunks(1000):
+                    taken += len(chunk)
+            assert taken < external.size_bytes
+            with pytest.raises(SpoolCorrupt):
+                body.verify()
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(SpoolCorrupt, match="bytes, not"):
+            reader.open_body(external, records[external.delivery_id].location)
+        reader.close()
+
+
+def flip(directory: Path, offset_bytes: int, number: int = 1) -> None:
+    path = SpoolLayout(directory).segment(number)
+    content = bytearray(path.read_bytes())
+    content[offset_bytes] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("size_bytes", [5000, 50_000])
+def test_body_is_read_whole_in_parts_and_as_a_stream(tmp_path: Path, size_bytes: int) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        delivery = store(spool, size_bytes)
+        reader = SpoolReader(tmp_path)
+        location = reader.poll(1)[0].location
+        expected = data_set(delivery.delivery_id, size_bytes)
+        with reader.open_body(delivery, location) as body:
+            assert body.size_bytes == size_bytes
+            assert b"".join(body.chunks(777)) == expected
+            assert body.read_at(100, 50) == expected[100:150]
+            assert body.read_at(size_bytes - 5, 50) == expected[-5:]
+            stream = body.stream()
+            assert stream.read(10) == expected[:10]
+            stream.seek(-7, io.SEEK_END)
+            assert stream.read() == expected[-7:]
+            stream.seek(0)
+            assert hashlib.sha256(stream.read()).hexdigest() == delivery.content_sha256
+        reader.close()
+
+
+def test_released_segment_is_recycled_and_its_locations_are_gone(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        for _ in range(30):
+            store(spool, 6000)
+        reader = SpoolReader(tmp_path)
+        records = drain(reader)
+        live = reader.position.segment_number
+        eventually(lambda: reader.segment_numbers()[-1] > live, "the next segment is laid out")
+        before = spool_usage(tmp_path)
+        with SpoolReleaser(tmp_path) as releaser:
+            releaser.release_segment(1)
+            releaser.release_segment(1)
+        after = spool_usage(tmp_path)
+        assert after.bytes == before.bytes - 64 * 1024
+        assert after.free_segment_bytes == 64 * 1024
+        first = records[0]
+        assert isinstance(first.entry, SpooledDelivery)
+        with pytest.raises(SpoolEntryGone):
+            reader.open_body(first.entry, first.location)
+        later = [store(spool, 6000).delivery_id for _ in range(30)]
+        assert spool_usage(tmp_path).free_segment_bytes == 0
+        assert deliveries_of(drain(reader)) == later
+        fresh = SpoolReader(tmp_path)
+        in_first = sum(r.location.segment_number == 1 for r in records)
+        assert deliveries_of(drain(fresh)) == deliveries_of(records)[in_first:] + later
+        fresh.close()
+        reader.close()
+
+
+def test_location_of_another_life_of_a_segment_is_gone(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        delivery = store(spool, 100)
+        reader = SpoolReader(tmp_path)
+        location = reader.poll(1)[0].location
+        with pytest.raises(SpoolEntryGone):
+            reader.open_body(delivery, replace(location, generation=location.generation + 2))
+        with pytest.raises(SpoolCorrupt):
+            reader.open_body(delivery, replace(location, offset_bytes=location.offset_bytes + 8))
+        with pytest.raises(SpoolCorrupt):
+            reader.open_body(delivery, replace(location, sequence=location.sequence + 1))
+        reader.close()
+
+
+def test_live_and_unsealed_segments_are_never_released(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        eventually(lambda: spool_usage(tmp_path).segments == 2, "one segment ahead")
+        store(spool, 100)
+        with SpoolReleaser(tmp_path) as releaser:
+            for number in (1, 2):
+                with pytest.raises(SpoolError, match="may still be written"):
+                    releaser.release_segment(number)
+            releaser.release_segment(99)
+        layout = SpoolLayout(tmp_path)
+        # A mark that lies about an unsealed segment does not help either.
+        fs = FileSystem()
+        descriptor = fs.open(layout.mark, 2)
+        segment = SegmentFile(fs, layout.segment(2))
+        write_mark(fs, descriptor, DurableMark(2, segment.header.generation, 4096))
+        with SpoolReleaser(tmp_path) as releaser, pytest.raises(SpoolError, match="not sealed"):
+            releaser.release_segment(1)
+        segment.close()
+        fs.close(descriptor)
+
+
+@pytest.mark.parametrize("size_bytes", [6000, 30_000])
+def test_copied_delivery_outlives_its_segment_until_it_is_purged(
+    tmp_path: Path, size_bytes: int
+) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        delivery = store(spool, size_bytes)
+        for _ in range(20):
+            store(spool, 6000)
+        reader = SpoolReader(tmp_path)
+        old = reader.poll(1)[0].location
+        with SpoolReleaser(tmp_path) as releaser:
+            new = releaser.copy_forward(delivery, old)
+            assert releaser.copy_forward(delivery, old) == new
+            assert releaser.copy_forward(delivery, new) == new
+            releaser.release_segment(1)
+            assert new.sequence == old.sequence
+            assert [r.entry for r in reader.remnants()] == [delivery]
+            assert [r.location for r in reader.remnants()] == [new]
+            with reader.open_body(delivery, new) as body:
+                assert b"".join(body.chunks(999)) == data_set(delivery.delivery_id, size_bytes)
+            releaser.purge(delivery.delivery_id)
+            releaser.purge(delivery.delivery_id)
+        with pytest.raises(SpoolEntryGone):
+            reader.open_body(delivery, new)
+        assert spool_usage(tmp_path).objects == 0
+        reader.close()
+
+
+def test_rotten_remnant_is_told(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        delivery = store(spool, 100)
+        reader = SpoolReader(tmp_path)
+        with SpoolReleaser(tmp_path) as releaser:
+            location = releaser.copy_forward(delivery, reader.poll(1)[0].location)
+        path = SpoolLayout(tmp_path).remnant(delivery.delivery_id)
+        whole = path.read_bytes()
+        for offset in range(0, len(whole), 13):
+            path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1 :])
+            if offset < len(whole) - 8:
+                with pytest.raises(SpoolCorrupt):
+                    reader.open_body(delivery, location)
+        reader.close()
+
+
+def test_free_segments_beyond_their_limit_are_given_back_to_the_disk(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        for _ in range(60):
+            store(spool, 6000)
+        with SpoolReleaser(tmp_path) as releaser:
+            for number in (1, 2, 3, 4):
+                releaser.release_segment(number, free_max=2)
+        assert spool_usage(tmp_path).free_segment_bytes == 2 * 64 * 1024
+
+
+def test_two_forwarders_exclude_each_other(tmp_path: Path) -> None:
+    with (
+        Spool.open(tmp_path, "north", SMALL_SEGMENTS),
+        SpoolReleaser(tmp_path),
+        pytest.raises(SpoolLocked),
+    ):
+        SpoolReleaser(tmp_path)
+
+
+def test_crash_in_copy_forward_leaves_nothing_after_the_next_start(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS):
+        left = tmp_path / "objects" / "half.rec.tmp"
+        left.write_bytes(b"half")
+        SpoolReleaser(tmp_path).close()
+        assert not left.exists()
+
+
+def test_location_is_plain_numbers() -> None:
+    location = RecordLocation(3, 5, 4096, 7)
+    assert RecordLocation(**{k: int(getattr(location, k)) for k in location.__slots__}) == location
