@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 
-from consumers import dr_replica, object_archive
+from consumers import dr_replica, metadata_index, object_archive
 from consumers.spec import ConsumerSpec
 from contracts.failures import FatalError
 
 CATALOG: tuple[ConsumerSpec, ...] = (
     object_archive.SPEC,
+    metadata_index.SPEC,
     dr_replica.SPEC,
 )
 
