@@ -89,9 +89,11 @@ class Cursor:
         """Take elements while their bytes are in `table`: the fast path. The next position."""
         buffer, base = self._buffer, self._base
         at = first = position - base
-        stop = min(end - base, len(buffer))
+        # A window at a time, so that the budgets are looked at even where all bytes are known.
+        stop = min(end - base, len(buffer), at + WINDOW_BYTES)
         unpack, unpack_length = encoding.unpack_quick, encoding.unpack_length
-        find, take, taken = table.get, out.append, len(out)
+        found: list[bytes] = []
+        find, take = table.get, found.append
         while 0 <= at <= stop - 12:
             vr, length = unpack(buffer, at)
             if vr in SHORT_VRS:
@@ -108,7 +110,8 @@ class Cursor:
                 break
             take(fragment)
             at = after
-        self.count(at - first, sum(map(len, out[taken:])))
+        self.count(at - first, sum(map(len, found)) + len(found))
+        out += found
         return base + at
 
     def known_implicit(
@@ -117,9 +120,10 @@ class Cursor:
         """As known_explicit, for headers of tag and 32-bit length."""
         buffer, base = self._buffer, self._base
         at = first = position - base
-        stop = min(end - base, len(buffer))
+        stop = min(end - base, len(buffer), at + WINDOW_BYTES)
         unpack = encoding.unpack_quick
-        find, take, taken = table.get, out.append, len(out)
+        found: list[bytes] = []
+        find, take = table.get, found.append
         while 0 <= at <= stop - 8:
             length = unpack(buffer, at)[0]
             after = at + 8 + length
@@ -130,7 +134,8 @@ class Cursor:
                 break
             take(fragment)
             at = after
-        self.count(at - first, sum(map(len, out[taken:])))
+        self.count(at - first, sum(map(len, found)) + len(found))
+        out += found
         return base + at
 
     def item_header(

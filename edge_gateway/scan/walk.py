@@ -101,7 +101,7 @@ class HeaderWalk:
 
     def _take(self, tag: int, members: bytes, out: list[bytes]) -> None:
         fragment = attribute(tag, members)
-        self._cursor.count(0, len(fragment))
+        self._cursor.count(0, len(fragment) + 1)
         out.append(fragment)
 
     def _data_set(self, position: int, end: int, scope: Scope, out: list[bytes]) -> int:
@@ -192,7 +192,9 @@ class HeaderWalk:
             return sequence_members(items), position
         position = self._cursor.after_fragments(value_at, end, scope.encoding)
         length = position - 8 - value_at
-        return self._bulk(header.tag, meaning.vr, value_at, length), position
+        # Encapsulated is OB, whatever a dictionary offers (PS3.5 A.4).
+        vr = "OB" if meaning.is_ambiguous else meaning.vr
+        return self._bulk(header.tag, vr, value_at, length), position
 
     def _extent(self, tag: int, value_at: int, length: int, scope: Scope) -> None:
         if scope.depth == 0:
