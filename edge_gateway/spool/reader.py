@@ -153,6 +153,8 @@ class SpoolReader:
     def _advance(self, mark: DurableMark) -> bool:
         """Opens the segment of the position, or the next one that the mark has reached."""
         after = self._position.segment_number
+        if self._segment is not None and mark.segment_number <= after:
+            return False
         if self._segment is None:
             after -= 1
         numbers = self._layout.segment_numbers(self._fs)

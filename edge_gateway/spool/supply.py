@@ -96,17 +96,26 @@ class SegmentSupply:
             self._fs.close(self._ready.popleft().descriptor)
 
     def _run(self) -> None:
-        while self._wait_for_need():
-            try:
-                laid = lay_segment(self._fs, self._layout, self._limits, self._next_number)
-            except OSError as error:
-                self._fail(translate(error, f"laying out segment {self._next_number}"))
-                continue
-            with self._changed:
-                self._next_number += 1
-                self._failure = None
-                self._ready.append(laid)
-                self._changed.notify_all()
+        try:
+            while self._wait_for_need():
+                self._lay_next()
+        finally:
+            # Reached without `close` only when the spool is broken or by a fault of ours; either
+            # way no segment will ever come, and `take` must not call that a lack of room.
+            if not self._closing:
+                self._health.declare_broken("the supply of segments stopped")
+
+    def _lay_next(self) -> None:
+        try:
+            laid = lay_segment(self._fs, self._layout, self._limits, self._next_number)
+        except OSError as error:
+            self._fail(translate(error, f"laying out segment {self._next_number}"))
+            return
+        with self._changed:
+            self._next_number += 1
+            self._failure = None
+            self._ready.append(laid)
+            self._changed.notify_all()
 
     def _wait_for_need(self) -> bool:
         with self._changed:

@@ -164,6 +164,18 @@ def _take(reader: SpoolReader, record: SpoolRecord, found: Contents) -> None:
                 assert hashlib.sha256(data).hexdigest() == entry.content_sha256
 
 
+def drain(reader: SpoolReader) -> list[SpoolRecord]:
+    records: list[SpoolRecord] = []
+    while more := reader.poll(7):
+        records += more
+    return records
+
+
+def deliveries_of(records: list[SpoolRecord]) -> list[str]:
+    entries = [record.entry for record in records]
+    return [e.delivery_id for e in entries if isinstance(e, SpooledDelivery)]
+
+
 def eventually(is_so: Callable[[], bool], what: str) -> None:
     """Polls with a deadline."""
     deadline = time.monotonic() + DEADLINE_S
