@@ -44,6 +44,8 @@ ENGINE = AggregatingMergeTree
 ORDER BY delivery_id
 COMMENT 'What is known of each delivery; read the view deliveries';
 
+-- No subcolumn of `locations` is read here: FINAL merges the column, and a subcolumn read beside it
+-- comes from one row that was not merged (ClickHouse 26.9).
 CREATE OR REPLACE VIEW {database}.deliveries AS
 SELECT
     delivery_id,
@@ -74,16 +76,16 @@ SELECT
     coalesce(r.received_at, r.answered_at) AS received_at,
     coalesce(r.received_at, r.answered_at) AS spooled_at,
     coalesce(r.published_at, r.received_indexed_at) AS published_at,
-    if(empty(locations), NULL, arrayMin(locations.archived_at)) AS archived_at,
+    if(empty(locations), NULL, arrayMin(l -> l.archived_at, locations)) AS archived_at,
     if(area = 'packs' AND isNotNull(r.received_indexed_at),
         greatest(r.received_indexed_at, r.archived_indexed_at), NULL) AS indexed_at,
     r.replicated_at AS replicated_at,
     quarantine_reason,
     area,
-    arraySort(locations)[1].bucket AS bucket,
-    arraySort(locations)[1].object_key AS object_key,
-    arraySort(locations)[1].offset_bytes AS offset_bytes,
-    arraySort(locations)[1].length_bytes AS length_bytes
+    tupleElement(arraySort(locations)[1], 'bucket') AS bucket,
+    tupleElement(arraySort(locations)[1], 'object_key') AS object_key,
+    tupleElement(arraySort(locations)[1], 'offset_bytes') AS offset_bytes,
+    tupleElement(arraySort(locations)[1], 'length_bytes') AS length_bytes
 FROM {database}.delivery_rows AS r FINAL
 SETTINGS use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1
 COMMENT 'One row per delivery: where it is and since when';
