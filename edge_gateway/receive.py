@@ -34,8 +34,9 @@ class Addresses:
 class Receiver:
     """A gateway's receive side, from an open spool to an accepting port; embeddable in tests."""
 
-    def __init__(self, name: str, gateway: GatewaySettings, spool: Spool) -> None:
-        self._name = name
+    def __init__(
+        self, gateway: GatewaySettings, spool: Spool, limits: AssociationLimits | None = None
+    ) -> None:
         self._gateway = gateway
         self._spool = spool
         self._exposure = check_exposure(gateway)
@@ -47,7 +48,7 @@ class Receiver:
             (gateway.bind, gateway.dicom_port),
             Admission(gateway, self._capacity),
             Intake(spool, self.metrics, SystemClock()),
-            association_limits(gateway),
+            limits or association_limits(gateway),
             self._certificates,
         )
         self._endpoint = ProcessEndpoint(
@@ -114,7 +115,7 @@ def run(settings: Settings, gateway_name: str) -> int:
     check_exposure(gateway)
     stop = _stop_on_signals()
     with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
-        receiver = Receiver(gateway_name, gateway, spool)
+        receiver = Receiver(gateway, spool)
         signal.signal(signal.SIGHUP, lambda *_: receiver.reload_certificates())
         receiver.start()
         _LOG.info(

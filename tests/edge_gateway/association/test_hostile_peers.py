@@ -1,0 +1,441 @@
+"""Peers that break the protocol, by raw sockets: each alone is ended, a good one beside it stored.
+
+The H numbers are those of the gateway design's list.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_gateway.association import AssociationLimits
+from edge_gateway.spool import Ending
+from tests.edge_gateway.association.raw_peer import (
+    ABORT,
+    AC,
+    EXPLICIT,
+    P_DATA,
+    RELEASE_RP,
+    RELEASE_RQ,
+    RJ,
+    RQ,
+    RawPeer,
+    associate_body,
+    context,
+    data_set,
+    element,
+    item,
+    pdu,
+    pdv,
+    store_command,
+    user_information,
+)
+from tests.edge_gateway.running_gateway import (
+    RunningGateway,
+    association_threads,
+    eventually,
+    nothing_left_behind,
+    running_gateway,
+)
+
+MIB = 1024 * 1024
+INVALID, UNEXPECTED, UNRECOGNIZED = 6, 2, 1
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    with running_gateway(tmp_path_factory.mktemp("spool")) as running:
+        with RawPeer(running.port) as first:
+            first.associate()
+            assert first.store(store_command(), data_set()) == 0
+        eventually(lambda: association_threads() == 0)
+        yield running
+
+
+def good_store(gateway: RunningGateway) -> None:
+    """A sender that keeps the rules is answered 0000."""
+    with RawPeer(gateway.port) as good:
+        assert good.associate()[0] == AC
+        assert good.store(store_command(), data_set()) == 0
+        good.send(pdu(RELEASE_RQ, bytes(4)))
+        assert good.read_pdu() == (RELEASE_RP, bytes(4))
+
+
+def ended_with_abort(peer: RawPeer, reason: int) -> None:
+    kind, body = peer.read_pdu()
+    assert (kind, body) == (ABORT, bytes((0, 0, 2, reason)))
+    assert peer.read_pdu() == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("first_bytes", "reason"),
+    [
+        pytest.param(struct.pack(">BBI", 1, 0, 0xFFFFFFFF) + bytes(4096), INVALID, id="H1"),
+        pytest.param(pdu(AC, associate_body()), UNEXPECTED, id="H7"),
+        pytest.param(pdu(RELEASE_RQ, bytes(4)), UNEXPECTED, id="release-first"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, store_command())), UNEXPECTED, id="data-first"),
+        pytest.param(pdu(RQ, bytes(10)), INVALID, id="short-request"),
+        pytest.param(
+            pdu(
+                RQ,
+                associate_body(contexts=b"".join(context(2 * (i % 128) + 1) for i in range(300))),
+            ),
+            INVALID,
+            id="H9-300-contexts",
+        ),
+        pytest.param(pdu(RQ, associate_body(contexts=context(2))), INVALID, id="H9-even-id"),
+        pytest.param(
+            pdu(RQ, associate_body(contexts=context(1) + context(1))), INVALID, id="H9-duplicate-id"
+        ),
+        pytest.param(
+            pdu(RQ, associate_body(contexts=struct.pack(">BBH", 0x20, 0, 0xFFFF))),
+            INVALID,
+            id="item-longer-than-pdu",
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UNRECOGNIZED, id="H28-http"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", UNRECOGNIZED, id="H28-ssh"),
+        pytest.param(b"\0\0\0\x85\xffSMBr\0\0\0\0" + bytes(64), UNRECOGNIZED, id="H28-smb"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", UNRECOGNIZED, id="tls-hello"),
+    ],
+)
+def test_nonsense_instead_of_a_request_is_aborted(
+    gateway: RunningGateway, first_bytes: bytes, reason: int
+) -> None:
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.send(first_bytes)
+        good_store(gateway)
+        ended_with_abort(peer, reason)
+
+
+MESSAGE = pdu(P_DATA, pdv(1, 3, store_command()))
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        pytest.param(struct.pack(">BBI", 4, 0, 0xFFFFFFFF), INVALID, id="H2"),
+        pytest.param(struct.pack(">BBI", 4, 0, 256 * 1024 + 7), INVALID, id="H2-over-offer"),
+        pytest.param(pdu(P_DATA, b""), INVALID, id="H3-none"),
+        pytest.param(pdu(P_DATA, struct.pack(">IBB", 0, 1, 3)), INVALID, id="H3-0"),
+        pytest.param(pdu(P_DATA, struct.pack(">IBB", 1, 1, 3)), INVALID, id="H3-1"),
+        pytest.param(pdu(P_DATA, struct.pack(">IBB", 500, 1, 3)), INVALID, id="H3-larger"),
+        pytest.param(pdu(P_DATA, struct.pack(">IBB", 0xFFFFFFFF, 1, 3)), INVALID, id="H3-max"),
+        pytest.param(pdu(P_DATA, pdv(3, 3, store_command())), INVALID, id="unknown-context"),
+        pytest.param(pdu(P_DATA, pdv(1, 2, data_set())), INVALID, id="data-without-command"),
+        pytest.param(MESSAGE + pdu(P_DATA, pdv(1, 0, b"\0" * 64)) + MESSAGE, INVALID, id="H5"),
+        pytest.param(
+            MESSAGE + pdu(P_DATA, pdv(1, 0, b"\0" * 64)) + pdu(RQ, associate_body()),
+            UNEXPECTED,
+            id="H6",
+        ),
+        pytest.param(pdu(AC, associate_body()), UNEXPECTED, id="H7-later"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, store_command(field=0xFFFF))), INVALID, id="H16"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, store_command(field=0x8001))), INVALID, id="response"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, b"")), INVALID, id="empty-command"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, element(2, b"x" * 40)[:20])), INVALID, id="cut-command"),
+        pytest.param(
+            pdu(P_DATA, pdv(1, 1, bytes(16000))) + pdu(P_DATA, pdv(1, 1, bytes(1000))),
+            INVALID,
+            id="command-over-16-KiB",
+        ),
+        pytest.param(pdu(9, bytes(4)), UNRECOGNIZED, id="unknown-pdu"),
+        pytest.param(struct.pack(">BBI", 5, 0, 4096), INVALID, id="long-release"),
+    ],
+)
+def test_a_broken_rule_inside_an_association_ends_it(
+    gateway: RunningGateway, sent: bytes, reason: int
+) -> None:
+    before = len(gateway.deliveries())
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        assert peer.associate()[0] == AC
+        peer.send(sent)
+        good_store(gateway)
+        ended_with_abort(peer, reason)
+    assert len(gateway.deliveries()) == before + 1
+    assert {closed.ending for closed in gateway.closed()[-2:]} == {Ending.ABORTED, Ending.RELEASED}
+
+
+def test_declared_lengths_take_no_memory(gateway: RunningGateway) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for kind in (RQ, P_DATA):
+        with RawPeer(gateway.port) as peer:
+            if kind == P_DATA:
+                peer.associate()
+            try:
+                peer.send(struct.pack(">BBI", kind, 0, 0x7FFFFFFF))
+                for _ in range(64):
+                    peer.send(bytes(MIB))
+            except OSError:
+                pass  # cut off, which is the point
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
+    good_store(gateway)
+
+
+def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(gateway: RunningGateway) -> None:
+    """H8: 128 contexts of 125."""
+    syntaxes = tuple(f"1.2.3.{number}" for number in range(125))
+    many = b"".join(context(2 * i + 1, syntaxes=syntaxes) for i in range(128))
+    with RawPeer(gateway.port) as peer:
+        kind, body = peer.associate(contexts=many)
+        assert kind == AC
+        assert body.count(b"1.2.3.0") == 128
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        (bytes(16), RJ),
+        (b" " * 16, RJ),
+        (b"A\\B", RJ),
+        ("Köln".encode(), RJ),
+        (b"A\x01B", RJ),
+        (b"PADDED\0\0\0\0\0\0\0\0\0\0", AC),
+        (b"  LEADING", AC),
+    ],
+)
+def test_calling_ae_titles_that_are_none_are_rejected(
+    gateway: RunningGateway, title: bytes, kind: int
+) -> None:
+    """H10."""
+    with RawPeer(gateway.port) as peer:
+        answer, body = peer.associate(calling=title)
+        assert answer == kind
+        if kind == RJ:
+            assert body == bytes((0, 1, 1, 3))
+
+
+@pytest.mark.parametrize(("length", "kind"), [(0, AC), (1, RJ), (7, RJ), (8, AC), (0xFFFFFFFF, AC)])
+def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int, kind: int) -> None:
+    """H11: whatever the peer can take, no PDU of ours is longer."""
+    with RawPeer(gateway.port) as peer:
+        answer, _ = peer.associate(user=user_information(length))
+        assert answer == kind
+        if kind == AC:
+            peer.send(MESSAGE + pdu(P_DATA, pdv(1, 2, data_set())))
+            command = b""
+            while True:
+                pdu_type, body = peer.read_pdu()
+                assert pdu_type == P_DATA and (not length or len(body) <= length)
+                command += body[6:]
+                if body[5] & 2:
+                    break
+            assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in command
+
+
+def test_unknown_user_items_and_odd_windows_are_passed_over(gateway: RunningGateway) -> None:
+    """H12, H13, H14: an identity of 60 KB, windows of 0/0 and 65535, items that do not exist."""
+    extras = (
+        item(0x7F, b"nobody knows"),
+        item(0x53, struct.pack(">HH", 0, 0)),
+        item(0x53, struct.pack(">HH", 65535, 65535)),
+        item(0x58, b"\x02\x01" + struct.pack(">H", 60000) + bytes(60000) + bytes(2)),
+    )
+    for extra in extras:
+        with RawPeer(gateway.port) as peer:
+            kind, body = peer.associate(user=user_information(more=extra))
+            assert kind == AC
+            assert b"\x53\x00\x00\x04" not in body
+            assert peer.store(store_command(), data_set()) == 0
+
+
+@pytest.mark.parametrize(
+    "instance", [None, b"", b"1." * 32 + b"1", b"../../x", b"1.2\x003", b"1.2.3.x", b"1..2"]
+)
+def test_a_command_set_without_a_valid_instance_uid_is_refused(
+    gateway: RunningGateway, instance: bytes | None
+) -> None:
+    """H15: 0117 (PS3.7 C.5.11), nothing kept, and the association goes on."""
+    before = len(gateway.deliveries())
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.associate()
+        assert peer.store(store_command(instance), data_set()) == 0x0117
+        assert peer.store(store_command(), data_set()) == 0
+    assert len(gateway.deliveries()) == before + 1
+    assert all(receipt.sop_instance_uid in ("", "1.2.3.4.5") for receipt in gateway.receipts())
+
+
+def test_a_group_length_that_lies_is_not_believed(gateway: RunningGateway) -> None:
+    """H17."""
+    for lie in (0, 0xFFFFFFFF):
+        command = element(0, struct.pack("<I", lie)) + store_command()[12:]
+        with RawPeer(gateway.port) as peer:
+            peer.associate()
+            assert peer.store(command, data_set()) == 0
+
+
+def test_a_data_set_in_another_syntax_than_negotiated_is_kept(gateway: RunningGateway) -> None:
+    """H18: implicit bytes where explicit was agreed; what is sent is stored, byte for byte."""
+    with RawPeer(gateway.port) as peer:
+        peer.associate(contexts=context(1, syntaxes=(EXPLICIT,)))
+        peer.store(store_command(), data_set())
+    delivery, body = gateway.deliveries()[-1]
+    assert body == data_set() and delivery.transfer_syntax_uid == EXPLICIT
+
+
+def test_floods_of_cancels_and_other_operations_do_no_harm(gateway: RunningGateway) -> None:
+    """H19, H20: a C-CANCEL has no response, an N-EVENT-REPORT is answered 0211."""
+    cancel = element(0x0100, struct.pack("<H", 0x0FFF)) + element(0x0120, b"\x01\x00")
+    cancel += element(0x0800, b"\x01\x01")
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.associate()
+        peer.send(pdu(P_DATA, pdv(1, 3, cancel)) * 2000)
+        for _ in range(100):
+            report = store_command(field=0x0100)
+            assert peer.store(report, b"\0" * 8) == 0x0211
+        assert peer.store(store_command(), data_set()) == 0
+
+
+def test_a_half_closed_peer_is_let_go(gateway: RunningGateway) -> None:
+    """H21."""
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.send(pdu(RQ, associate_body()))
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert peer.read_pdu()[0] == AC
+        assert peer.read_pdu() == (0, b"")
+
+
+def _reset(peer: RawPeer) -> None:
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.socket.close()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(lambda peer: None, id="connected"),
+        pytest.param(lambda peer: peer.send(b"\x01\0\0\0\x01"), id="half-header"),
+        pytest.param(lambda peer: peer.associate(), id="associated"),
+        pytest.param(lambda peer: (peer.associate(), peer.send(MESSAGE)), id="command-sent"),
+        pytest.param(
+            lambda peer: (
+                peer.associate(),
+                peer.send(MESSAGE + pdu(P_DATA, pdv(1, 0, bytes(16000))) * 400),
+            ),
+            id="in-mid-data-set",
+        ),
+        pytest.param(
+            lambda peer: (peer.associate(), peer.send(pdu(RELEASE_RQ, bytes(4)))), id="released"
+        ),
+    ],
+)
+def test_a_reset_in_any_state_leaves_nothing(
+    gateway: RunningGateway, before: Callable[[RawPeer], object]
+) -> None:
+    """H22; in mid data set 6 MB are in a file of their own already."""
+    stored = len(gateway.deliveries())
+    with nothing_left_behind(gateway):
+        peer = RawPeer(gateway.port)
+        before(peer)
+        _reset(peer)
+        good_store(gateway)
+    assert len(gateway.deliveries()) == stored + 1
+
+
+def test_an_abort_in_mid_data_set_leaves_nothing(gateway: RunningGateway) -> None:
+    stored = len(gateway.deliveries())
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.associate()
+        peer.send(MESSAGE + pdu(P_DATA, pdv(1, 0, bytes(16000))) * 400)
+        peer.send(pdu(ABORT, bytes(4)))
+        assert peer.read_pdu() == (0, b"")
+    assert len(gateway.deliveries()) == stored
+    eventually(lambda: gateway.closed()[-1].ending == Ending.ABORTED)
+
+
+def test_release_collision_and_data_after_release_end_the_association(
+    gateway: RunningGateway,
+) -> None:
+    """H23, H24."""
+    stored = len(gateway.deliveries())
+    for late in (pdu(RELEASE_RP, bytes(4)), MESSAGE + pdu(P_DATA, pdv(1, 2, data_set()))):
+        with RawPeer(gateway.port) as peer:
+            peer.associate()
+            peer.send(pdu(RELEASE_RQ, bytes(4)) + late)
+            assert peer.read_pdu()[0] == RELEASE_RP
+            assert peer.read_pdu() == (0, b"")
+    assert len(gateway.deliveries()) == stored
+
+
+def test_random_bytes_never_stop_the_gateway(gateway: RunningGateway) -> None:
+    """H28; the seed is fixed, so a failure repeats."""
+    generator = random.Random(28)
+    with nothing_left_behind(gateway):
+        for _ in range(60):
+            with RawPeer(gateway.port) as peer:
+                if generator.random() < 0.5:
+                    peer.associate()
+                    kind = generator.choice((1, 2, 4, 5, 6, 7, 4, 4))
+                    noise = generator.randbytes(generator.randrange(200))
+                    peer.send(pdu(kind, noise))
+                else:
+                    body = bytearray(associate_body())
+                    for _ in range(generator.randrange(1, 6)):
+                        body[generator.randrange(len(body))] = generator.randrange(256)
+                    peer.send(pdu(RQ, bytes(body)))
+    good_store(gateway)
+
+
+def test_idle_connections_are_closed_oldest_first(tmp_path: Path) -> None:
+    """H29: silent ones beyond the places of one address push each other out, never a speaker."""
+    with running_gateway(tmp_path) as gateway:
+        silent = [RawPeer(gateway.port) for _ in range(150)]
+        good_store(gateway)
+        eventually(lambda: association_threads() <= 64)
+        assert silent[0].read_pdu() == (0, b"")
+        good_store(gateway)
+        for peer in silent:
+            peer.socket.close()
+        eventually(lambda: association_threads() == 0)
+
+
+def _drip(peer: RawPeer, data: bytes, interval_s: float) -> None:
+    try:
+        for byte in data:
+            peer.send(bytes((byte,)))
+            time.sleep(interval_s)
+    except OSError:
+        return  # cut off, which is what the test waits for
+
+
+@pytest.mark.parametrize("where", ["request-header", "request-body", "data-header", "data-body"])
+def test_one_byte_at_a_time_ends_by_the_clock(tmp_path: Path, where: str) -> None:
+    """H25: the deadline is of the whole PDU, not of each read."""
+    limits = AssociationLimits(request_timeout_s=0.6, pdu_timeout_s=0.6)
+    with running_gateway(tmp_path, limits) as gateway, RawPeer(gateway.port) as peer:
+        data = pdu(RQ, associate_body())
+        skipped = {"request-body": 7}.get(where, 0)
+        if where.startswith("data"):
+            peer.associate()
+            data = MESSAGE
+            skipped = 7 if where == "data-body" else 0
+        peer.send(data[:skipped])
+        started = time.monotonic()
+        drip = threading.Thread(target=_drip, args=(peer, data[skipped:], 0.05))
+        drip.start()
+        kind, _ = peer.read_pdu()
+        assert time.monotonic() - started < 3
+        assert kind == (ABORT if where.startswith("data") else 0)
+        peer.socket.close()
+        drip.join()
+
+
+def test_fragments_without_end_stop_at_the_limit(tmp_path: Path) -> None:
+    """H4: over the object limit the data set is dropped, far over it the association ends."""
+    with running_gateway(tmp_path, spool={"object_bytes_max": 64 * 1024}) as gateway:
+        with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+            peer.associate()
+            assert peer.store(store_command(), data_set(padding=100_000)) == 0xA700
+            assert peer.store(store_command(), data_set(padding=1_000)) == 0
+            peer.send(MESSAGE)
+            with pytest.raises(OSError):
+                for _ in range(100):
+                    peer.send(pdu(P_DATA, pdv(1, 0, bytes(250_000))) * 4)
+        assert len(gateway.deliveries()) == 1
