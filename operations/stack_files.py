@@ -67,6 +67,10 @@ class StackFiles:
         """The log file of one process."""
         return self.logs / f"{name}.log"
 
+    def program(self, name: str) -> Path:
+        """Command and environment of one process, with its secrets."""
+        return self.run / f"{name}.program.json"
+
     def start_record(self, name: str) -> Path:
         """What `stack_start` keeps of one process."""
         return self.run / f"{name}.start.json"

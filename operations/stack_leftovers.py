@@ -27,6 +27,14 @@ def marked_processes(marker: str) -> list[psutil.Process]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and that its parent has not noted does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end_marked_processes(marker: str) -> list[str]:
     """End them, kindly first; returns what they were once none is left.
 

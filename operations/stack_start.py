@@ -1,10 +1,11 @@
 """Starts one program of the local stack in place of itself, after a pause if it keeps dying.
 
-    python -I stack_start.py RECORD COMMAND…
+    python -I stack_start.py PROGRAM RECORD
 
-The supervisor restarts at once and for ever; this gives a crash loop its pause (1, 2, 4 … 30 s)
-and leaves the pause in RECORD for `status`. Invariant: the program keeps the process id that
-the supervisor knows. It must import the standard library only: it starts in some milliseconds.
+PROGRAM is a file with `command` and `environment`. The supervisor restarts at once and for ever;
+this gives a crash loop its pause (1, 2, 4 … 30 s) and leaves the pause in RECORD for `status`.
+Invariant: the program keeps the process id that the supervisor knows.
+It must import the standard library only: it starts in some milliseconds.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ PAUSE_S_MAX = 30.0
 
 def main(arguments: list[str]) -> None:
     """Pause as the record says, write it anew, and become the program."""
-    record_path, command = Path(arguments[0]), arguments[1:]
+    program_path, record_path = map(Path, arguments)
     now = time.monotonic()
     quick_ends = count_quick_ends(read_record(record_path), now)
     pause_s = pause_after(quick_ends)
     write_record(record_path, quick_ends, now + pause_s)
     time.sleep(pause_s)
-    os.execvp(command[0], command)
+    program = json.loads(program_path.read_text(encoding="utf-8"))
+    command = program["command"]
+    os.execvpe(command[0], command, {**os.environ, **program["environment"]})
 
 
 def count_quick_ends(record: dict[str, float], now: float) -> int:

@@ -7,6 +7,7 @@ exit code 78; supervisord starts nothing by itself, so the order of a start stay
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import resource
 import socket
@@ -23,7 +24,7 @@ from contracts.failures import EXIT_FATAL, FatalError, RetryableError
 from infra.engines.program import Program
 from operations import stack_start
 from operations.stack_files import StackFiles, write_private
-from operations.stack_leftovers import MARKER_VARIABLE
+from operations.stack_leftovers import MARKER_VARIABLE, is_alive
 
 STOP_WAIT_S = 15
 LOG_BYTES_MAX = "10MB"
@@ -75,14 +76,16 @@ class Supervisor:
 
     def runs_with(self, programs: Sequence[Program]) -> bool:
         """Whether it was started with exactly these programs."""
+        wanted = self._wanted(programs)
         try:
-            return self._configuration.read_text(encoding="utf-8") == self._text(programs)
+            return all(path.read_text(encoding="utf-8") == wanted[path] for path in wanted)
         except OSError:
             return False
 
     def launch(self, programs: Sequence[Program]) -> None:
         """Start supervisord with these programs, none of them running; returns when it answers."""
-        write_private(self._configuration, self._text(programs))
+        for path, text in self._wanted(programs).items():
+            write_private(path, text)
         self._files.socket.unlink(missing_ok=True)
         environment = {**os.environ, MARKER_VARIABLE: self._files.marker, "PYTHONSAFEPATH": "1"}
         command = (sys.executable, "-m", "supervisor.supervisord", "-n", "-c")
@@ -129,11 +132,11 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def shut_down(self) -> None:
-        """End supervisord and what it still runs; returns when it no longer answers."""
+        """End supervisord and what it still runs; returns when it is gone."""
         pid = int(self._call("getPID"))
         self._call("shutdown")
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        while is_alive(pid) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
     def _tolerant(self, method: str, name: str, harmless_fault: int) -> bool:
@@ -153,8 +156,14 @@ class Supervisor:
             except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
                 raise RetryableError(f"asking the supervisor ({method}): {error}") from error
 
-    def _text(self, programs: Sequence[Program]) -> str:
-        return "\n".join([*_head(self._files), *(_section(self._files, p) for p in programs)])
+    def _wanted(self, programs: Sequence[Program]) -> dict[Path, str]:
+        """Its configuration, and for each program what `stack_start` reads."""
+        sections = [_section(self._files, program) for program in programs]
+        wanted = {self._configuration: "\n".join([*_head(self._files), *sections])}
+        for program in programs:
+            start = {"command": program.command, "environment": dict(program.environment)}
+            wanted[self._files.program(program.name)] = json.dumps(start, indent=1)
+        return wanted
 
 
 def _head(files: StackFiles) -> Iterable[str]:
@@ -173,14 +182,16 @@ def _head(files: StackFiles) -> Iterable[str]:
 
 
 def _section(files: StackFiles, program: Program) -> str:
+    # Command and environment stay out of here: supervisord cannot quote every value of the
+    # latter, and shows both to whoever may ask it.
     starter = (sys.executable, "-I", "-S", stack_start.__file__)
-    command = (*starter, str(files.start_record(program.name)), *program.command)
+    arguments = (files.program(program.name), files.start_record(program.name))
+    command = (*starter, *map(str, arguments))
     return "\n".join(
         [
             f"[program:{program.name}]",
             f"command = {' '.join(_quoted(word) for word in command)}",
             f"directory = {_plain(program.directory)}",
-            f"environment = {_environment(program.environment)}",
             "autostart = false\nautorestart = unexpected",
             # With a start time above 0 every early exit would be tried again, also 78.
             f"exitcodes = {EXIT_FATAL}\nstartsecs = 0",
@@ -191,10 +202,6 @@ def _section(files: StackFiles, program: Program) -> str:
     )
 
 
-def _environment(environment: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={_quoted(value)}" for name, value in environment.items())
-
-
 def _quoted(word: str) -> str:
     """For supervisord's shlex: in double quotes, where a backslash protects quote and itself."""
     return '"' + _plain(word).replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -202,12 +209,13 @@ def _quoted(word: str) -> str:
 
 def _plain(value: object) -> str:
     text = str(value)
-    # configparser ends a value at a line end and, after a blank, at a semicolon.
-    if any(ord(character) < 32 for character in text) or " ;" in text:
+    # configparser ends a value at a line end and, after a blank, at a semicolon; some values
+    # have their percent signs expanded once, some twice.
+    if any(ord(character) < 32 for character in text) or " ;" in text or "%" in text:
         raise FatalError(
-            f"the path or value {text!r} cannot be used here", "use --state with a plainer path"
+            f"the path {text!r} cannot be used here", "use --state with a plainer path"
         )
-    return text.replace("%", "%%")
+    return text
 
 
 def _supervised(info: Mapping[str, Any]) -> Supervised:
