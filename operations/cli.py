@@ -114,10 +114,14 @@ def up(
 @app.command()
 @_answering
 def down(
-    state: State = DEFAULT_STATE_DIRECTORY, port_offset: PortOffset = 0, as_json: AsJson = False
+    names: Annotated[list[str] | None, typer.Argument(help="Only these processes.")] = None,
+    state: State = DEFAULT_STATE_DIRECTORY,
+    port_offset: PortOffset = 0,
+    as_json: AsJson = False,
 ) -> bool:
-    """Stop exactly what `up` started; the state stays."""
-    report = stack.down(stack.StackOptions(state, port_offset, None, True), _tell)
+    """Stop exactly what `up` started, or some of it; the state stays, and `up` heals."""
+    only = frozenset(names) if names else None
+    report = stack.down(stack.StackOptions(state, port_offset, only=only), _tell)
     if as_json:
         write_json(report)
     else:

@@ -113,12 +113,18 @@ def up(options: StackOptions, progress: Progress) -> StackReport:
 
 
 def down(options: StackOptions, progress: Progress = lambda _line: None) -> DownReport:
-    """Stop exactly what `up` started for this state directory; the state stays."""
+    """Stop exactly what `up` started for this state directory; the state stays.
+
+    With `only`, those processes alone; `up` starts them again. Raises FatalError for a name that
+    the stack does not have, RetryableError when it is not up.
+    """
     files = stack_files(options.state_directory)
     if not files.run.is_dir():
         return DownReport((), ())
     with exclusive(files):
         progress("stopping")
+        if options.only is not None:
+            return _stop_some(Supervisor(files), options.only)
         return _down(files, Supervisor(files))
 
 
@@ -280,6 +286,16 @@ def _down(files: StackFiles, supervisor: Supervisor) -> DownReport:
     leftovers = end_marked_processes(files.marker)
     files.socket.unlink(missing_ok=True)
     return DownReport(tuple(stopped), tuple(leftovers))
+
+
+def _stop_some(supervisor: Supervisor, names: frozenset[str]) -> DownReport:
+    known = supervisor.processes()
+    unknown = sorted(names - known.keys())
+    if unknown:
+        raise FatalError(f"no process {unknown[0]!r}", f"there is: {', '.join(sorted(known))}")
+    alive = sorted(name for name in names if known[name].is_alive)
+    supervisor.stop(alive)
+    return DownReport(tuple(alive), ())
 
 
 @contextmanager

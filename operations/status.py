@@ -16,7 +16,7 @@ from contracts.failures import HilumError
 from infra.cluster_view import ClusterView
 from infra.settings import Settings
 from operations.custody_sources import gateway_states, unarchived_count
-from operations.stack import ProcessState
+from operations.stack_states import ProcessState
 
 # A gateway speaks every 10 s; three missed words are a silence worth showing.
 SILENCE_S = 35.0

@@ -1,0 +1,38 @@
+"""One local stack for all end-to-end tests of a session."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.local_stack import LocalStack
+
+# All of its ports lie below the range of ephemeral ports (32768), the engines of other tests too.
+PORT_OFFSET = 21_000
+
+# A gateway speaks every 10 s; `verify` waits for its word, and the tests verify often.
+QUICK = """
+[gateways.north]
+state_interval_s = 1.0
+[gateways.south]
+state_interval_s = 1.0
+"""
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    """A running stack; its state is removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="hilum-e2e-"))
+    running = LocalStack(directory / "state", PORT_OFFSET)
+    overlay = directory / "quick.toml"
+    overlay.write_text(QUICK)
+    try:
+        running.must("up", "--detach", "--settings", str(overlay))
+        yield running
+    finally:
+        running.run("down")
+        shutil.rmtree(directory, ignore_errors=True)
