@@ -1,0 +1,77 @@
+"""A migrated ClickHouse database of a test's own, and what its views tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.clickhouse import ClickHouseDatabase
+from infra.migrate import migrate
+from infra.settings import Settings
+
+VIEWS = {
+    "instances": "study_instance_uid, sop_instance_uid, content_sha256",
+    "series": "study_instance_uid, series_instance_uid",
+    "studies": "study_instance_uid",
+    "patients": "patient_id, issuer_of_patient_id",
+    "deliveries": "delivery_id",
+    "quarantine": "delivery_id",
+    "conflicts": "sop_instance_uid",
+    "receipts": "association_id, page_index, entry_index",
+    "associations": "association_id",
+}
+
+
+@pytest.fixture
+def database(engine_settings: Settings) -> Iterator[ClickHouseDatabase]:
+    """An empty index."""
+    migrate(engine_settings.primary.clickhouse)
+    connected = ClickHouseDatabase(engine_settings.primary.clickhouse)
+    yield connected
+    connected.command(f"DROP DATABASE {connected.name}")
+    connected.close()
+
+
+def rows(database: ClickHouseDatabase, view: str, **where: str) -> list[dict[str, Any]]:
+    """A view's rows in the order of its keys, those with the given column values."""
+    condition = " AND ".join(f"{name} = {{{name}:String}}" for name in where) or "1"
+    sql = f"SELECT * FROM {view} WHERE {condition} ORDER BY {VIEWS[view]}"
+    return database.query(sql, where)
+
+
+def everything(database: ClickHouseDatabase) -> dict[str, list[dict[str, Any]]]:
+    """All views, without the column that tells when the index was written."""
+    told = {view: rows(database, view) for view in VIEWS}
+    for row in told["deliveries"]:
+        row["indexed_at"] = row["indexed_at"] is not None
+    return told
+
+
+def empty_all(database: ClickHouseDatabase) -> None:
+    """Takes every row out of every table."""
+    tables = database.query(
+        "SELECT name FROM system.tables WHERE database = {name:String} AND engine LIKE '%MergeTree'"
+        " AND name != 'migrations'",
+        {"name": database.name},
+    )
+    for table in tables:
+        database.command(f"TRUNCATE TABLE {table['name']}")
+
+
+def differences(
+    told: dict[str, list[dict[str, Any]]], truth: dict[str, list[dict[str, Any]]]
+) -> list[str]:
+    """Where two answers of `everything` differ, a line for each column."""
+    found = []
+    for view, expected in truth.items():
+        if len(told[view]) != len(expected):
+            found.append(f"{view}: {len(told[view])} rows, not {len(expected)}")
+        for row, other in zip(told[view], expected, strict=False):
+            found += [
+                f"{view}.{name}: {row[name]!r}, not {other[name]!r}"
+                for name in other
+                if row[name] != other[name]
+            ]
+    return found

@@ -1,0 +1,344 @@
+"""The index: whole instances only, in any order, any number of times, on a real engine."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from consumers.index_writer import IndexWriter
+from contracts.events import (
+    Area,
+    AssociationReceipt,
+    Event,
+    InstanceReceived,
+    PackArchived,
+    PackReplicated,
+)
+from infra.clickhouse import ClickHouseDatabase
+from infra.clock import SystemClock
+from tests.consumers.index_database import database, differences, empty_all, everything, rows
+from tests.consumers.index_events import (
+    NOON,
+    archived,
+    content,
+    delivery_id,
+    header,
+    receipt,
+    received,
+    replicated,
+)
+
+__all__ = ["database"]
+
+
+def write(database: ClickHouseDatabase, *events: Event) -> None:
+    """One batch."""
+
+    def of(kind: type[Event]) -> list[Any]:
+        return [event for event in events if isinstance(event, kind)]
+
+    IndexWriter(database, SystemClock()).write(
+        received=of(InstanceReceived),
+        archived=of(PackArchived),
+        replicated=of(PackReplicated),
+        receipts=of(AssociationReceipt),
+    )
+
+
+def test_a_half_row_is_in_no_view_of_instances(database: ClickHouseDatabase) -> None:
+    write(database, received(content(1)))
+    write(database, archived([(content(2), 2)]))
+    for view in ("instances", "series", "studies", "patients"):
+        assert rows(database, view) == []
+    assert [row["status"] for row in rows(database, "deliveries")] == ["published", "archived"]
+
+
+def test_an_instance_has_the_columns_of_both_halves(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    text = header(x00080030=["101530.5"], x00100030=["19610203"], x00200013=["17"])
+    write(database, received(key, header=text), archived([(key, 1)]))
+    (row,) = rows(database, "instances")
+    assert row["study_instance_uid"] == key.study_instance_uid
+    assert (row["patient_id"], row["patient_name"]) == ("P1", "DOE^JANE")
+    assert row["patient_birth_date"].isoformat() == "1961-02-03"
+    assert row["study_date"].isoformat() == "2026-03-05"
+    assert (row["study_time"], row["series_number"], row["instance_number"]) == ("101530.5", 3, 17)
+    assert (row["site"], row["calling_ae_title"]) == ("north", "CT1")
+    assert row["received_at"] == NOON + timedelta(seconds=1)
+    assert row["archived_at"] == archived([(key, 1)]).archived_at
+    assert (row["offset_bytes"], row["length_bytes"]) == (512, 526_000)
+    assert row["header"] == text
+    assert row["tags"]["PatientName"] == "DOE^JANE=X"
+
+
+def test_every_order_of_the_halves_gives_the_same_views(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    events: list[Event] = [
+        received(key, 1),
+        received(key, 2, site="south", scanner_version=2, header=header(x00080060=["MR"])),
+        archived([(key, 1)], "b"),
+        archived([(key, 2)], "a"),
+        replicated([(key, 1)], "b"),
+    ]
+    told = []
+    for order in itertools.permutations(events):
+        empty_all(database)
+        for event in order:
+            write(database, event)
+        told.append(everything(database))
+        assert differences(told[-1], told[0]) == []
+    (row,) = told[0]["instances"]
+    assert (row["site"], row["received_at"]) == ("north", NOON + timedelta(seconds=1))
+    assert row["modality"] == "MR", "the newest scan describes the content"
+    assert row["object_key"] == "packs/aa/" + "a" * 64 + ".tar", "the smallest key is its location"
+    assert row["deliveries"] == 2
+    assert [row["status"] for row in told[0]["deliveries"]] == ["replicated", "indexed"]
+
+
+def test_repeats_and_other_batches_change_nothing(database: ClickHouseDatabase) -> None:
+    events = mixture()
+    write(database, *events)
+    truth = everything(database)
+    assert len(truth["instances"]) == 24 and len(truth["conflicts"]) == 1
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(3):
+        again = events + chance.sample(events, len(events) // 3)
+        chance.shuffle(again)
+        for batch in batches(again, lambda: chance.randint(1, 9)):
+            write(database, *batch)
+        assert differences(everything(database), truth) == []
+    empty_all(database)
+    for batch in batches(again, lambda: chance.randint(1, 9)):
+        write(database, *batch)
+    assert differences(everything(database), truth) == []
+
+
+def test_writers_at_the_same_time_miss_nothing(database: ClickHouseDatabase) -> None:
+    events = mixture()
+    write(database, *events)
+    truth = everything(database)
+    empty_all(database)
+    random.Random(7).shuffle(events)
+    lots = [list(batches(events[start::4], lambda: 3)) for start in range(4)]
+
+    def one_writer(lot: Sequence[Sequence[Event]]) -> None:
+        for batch in lot:
+            write(database, *batch)
+
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(one_writer, lots))
+    assert differences(everything(database), truth) == []
+
+
+def test_studies_and_series_agree_with_instances(database: ClickHouseDatabase) -> None:
+    write(database, *mixture())
+    by_study = database.query(
+        "SELECT study_instance_uid, uniqExact(series_instance_uid) AS series,"
+        " count() AS instances, uniqExact(sop_instance_uid) AS sop_instances,"
+        " sum(size_bytes) AS size_bytes, arraySort(groupUniqArray(modality)) AS modalities,"
+        " arraySort(groupUniqArray(site)) AS sites, min(received_at) AS first_received_at,"
+        " max(received_at) AS last_received_at"
+        " FROM instances WHERE study_instance_uid != '' GROUP BY study_instance_uid"
+        " ORDER BY study_instance_uid"
+    )
+    names = list(by_study[0])
+    assert [{n: row[n] for n in names} for row in rows(database, "studies")] == by_study
+    by_series = database.query(
+        "SELECT study_instance_uid, series_instance_uid, count() AS instances,"
+        " sum(size_bytes) AS size_bytes FROM instances WHERE study_instance_uid != ''"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    names = ["study_instance_uid", "series_instance_uid", "instances", "size_bytes"]
+    assert [{n: row[n] for n in names} for row in rows(database, "series")] == by_series
+    by_patient = database.query(
+        "SELECT patient_id, count() AS instances, uniqExact(study_instance_uid) AS studies"
+        " FROM instances WHERE study_instance_uid != '' GROUP BY ALL ORDER BY ALL"
+    )
+    names = ["patient_id", "instances", "studies"]
+    assert [{n: row[n] for n in names} for row in rows(database, "patients")] == by_patient
+
+
+def test_a_newer_scan_moves_an_instance_to_its_patient(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    write(database, received(key), archived([(key, 1)]))
+    write(database, received(key, scanner_version=2, header=header(x00100020=["P2"])))
+    assert [row["patient_id"] for row in rows(database, "patients")] == ["P2"]
+    assert [row["patient_id"] for row in rows(database, "studies")] == ["P2"]
+
+
+def test_instances_without_a_study_share_no_study(database: ClickHouseDatabase) -> None:
+    keys = [
+        type(content())("", "", f"2.25.{number}", content(number).content_sha256)
+        for number in (1, 2)
+    ]
+    write(database, *(received(key, n) for n, key in enumerate(keys, 1)))
+    write(database, *(archived([(key, n)], "ab"[n - 1]) for n, key in enumerate(keys, 1)))
+    assert len(rows(database, "instances")) == 2
+    assert rows(database, "studies") == []
+
+
+def test_the_same_content_from_two_sites_is_one_instance(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    write(database, received(key, 2, site="south"), archived([(key, 2), (key, 1)]))
+    write(database, received(key, 1))
+    (row,) = rows(database, "instances")
+    assert (row["site"], row["deliveries"]) == ("north", 2)
+    assert [row["site"] for row in rows(database, "deliveries")] == ["north", "south"]
+    assert rows(database, "conflicts") == []
+
+
+def test_the_kind_of_a_conflict_follows_from_the_events(database: ClickHouseDatabase) -> None:
+    other = {"header": header(x00080060=["MR"])}
+    cases: dict[str, tuple[int, list[dict[str, Any]]]] = {
+        "equal headers": (1, [{}, {}]),
+        "other length": (2, [{}, {"header": header(pixels=10)}]),
+        "other header": (3, [{}, other]),
+        "other encoding": (4, [{}, {"transfer_syntax_uid": "1.2.840.10008.1.2.4.90"}]),
+        "both": (5, [{}, {"transfer_syntax_uid": "1.2.840.10008.1.2.4.90"}, other]),
+    }
+    for instance, versions in cases.values():
+        for version, changes in enumerate(versions):
+            delivery = instance * 16 + version
+            write(database, received(content(instance, version), delivery, **changes))
+    told = {row["sop_instance_uid"]: row["kind"] for row in rows(database, "conflicts")}
+    assert [told[content(instance).sop_instance_uid] for instance, _ in cases.values()] == [
+        "other_pixels",
+        "other_pixels",
+        "other_header",
+        "other_encoding",
+        "other_header",
+    ]
+
+
+def test_a_conflict_keeps_both_contents(database: ClickHouseDatabase) -> None:
+    one, two = content(1), content(1, version=1)
+    write(database, received(one, 1), received(two, 2), archived([(one, 1), (two, 2)]))
+    assert {row["content_sha256"] for row in rows(database, "instances")} == {
+        one.content_sha256,
+        two.content_sha256,
+    }
+    (row,) = rows(database, "conflicts")
+    assert row["contents"] == 2
+    assert sorted(row["content_sha256s"]) == sorted([one.content_sha256, two.content_sha256])
+    (study,) = rows(database, "studies")
+    assert (study["instances"], study["sop_instances"]) == (2, 1)
+
+
+def test_a_sop_instance_in_two_studies_is_a_conflict(database: ClickHouseDatabase) -> None:
+    one = content(1)
+    two = type(one)(
+        content(1, study=2).study_instance_uid, "2.25.2", one.sop_instance_uid, "b" * 64
+    )
+    write(database, received(one, 1))
+    write(database, received(two, 2))
+    (row,) = rows(database, "conflicts")
+    assert len(row["study_instance_uids"]) == 2
+
+
+def test_quarantined_deliveries_are_apart(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    write(database, archived([(key, 1)], area=Area.QUARANTINE))
+    write(database, received(key, 1, quarantine_reason="uid_mismatch"))
+    assert rows(database, "instances") == [] and rows(database, "conflicts") == []
+    (row,) = rows(database, "quarantine")
+    assert (row["reason"], row["delivery_id"]) == ("uid_mismatch", delivery_id(1))
+    assert row["object_key"].startswith("quarantine/")
+    (row,) = rows(database, "deliveries")
+    assert (row["status"], row["indexed_at"]) == ("quarantined", None)
+
+
+def test_a_delivery_goes_through_its_states(database: ClickHouseDatabase) -> None:
+    key = content(1)
+    steps: list[tuple[Event, str]] = [
+        (receipt([(1, key, 0)]), "spooled"),
+        (received(key, 1), "published"),
+        (archived([(key, 1)]), "indexed"),
+        (replicated([(key, 1)]), "replicated"),
+    ]
+    for event, status in steps:
+        write(database, event)
+        (row,) = rows(database, "deliveries", delivery_id=delivery_id(1))
+        assert row["status"] == status
+    assert row["spooled_at"] == NOON + timedelta(seconds=1)
+    assert row["published_at"] == NOON + timedelta(seconds=1, milliseconds=200)
+    assert row["archived_at"] == archived([]).archived_at
+    assert row["replicated_at"] == NOON + timedelta(minutes=2)
+    assert row["association_id"] == "association-1"
+    assert row["indexed_at"] is not None and row["response_status"] == 0
+    first_indexed_at = row["indexed_at"]
+    write(database, received(key, 1), archived([(key, 1)]))
+    (row,) = rows(database, "deliveries")
+    assert row["indexed_at"] == first_indexed_at, "a replay does not move it"
+
+
+def test_receipts_tell_what_was_refused(database: ClickHouseDatabase) -> None:
+    page = receipt([(1, content(1), 0), (2, content(2), 0xA700), (0, content(3), 0x0122)])
+    write(database, page, receipt([(4, content(4), 0xB000)], page=1, ended="released"), page)
+    assert [row["status"] for row in rows(database, "receipts")] == [0, 0xA700, 0x0122, 0xB000]
+    assert [row["status"] for row in rows(database, "deliveries")] == [
+        "spooled",
+        "not_accepted",
+        "spooled",
+    ]
+    (row,) = rows(database, "associations")
+    assert (row["ended"], row["pages"], row["totals"]) == ("released", 2, {0: 1})
+
+
+def test_hostile_texts_are_kept_as_they_are(database: ClickHouseDatabase) -> None:
+    sop = "1.2'); DROP TABLE received; --\\\n\x00\u202e"
+    key = type(content())("", "", sop, "c" * 64)
+    name = "O'BRIEN\\\\^\u202e\U0001f600\n\x00X"
+    write(database, received(key, header=header(x00100010=[{"Alphabetic": name}])))
+    write(database, received(type(key)("", "", sop, "d" * 64), 2), archived([(key, 1)]))
+    (row,) = rows(database, "instances", sop_instance_uid=sop)
+    assert row["patient_name"] == name
+    assert [row["sop_instance_uid"] for row in rows(database, "conflicts")] == [sop]
+
+
+def mixture() -> list[Event]:
+    """Two studies of two series, one content twice, a conflict, halves, quarantine, receipts."""
+    events: list[Event] = []
+    delivery = 0
+    for study, series in itertools.product((1, 2), (1, 2)):
+        keys = [content(number, study=study, series=series) for number in range(1, 7)]
+        site = "north" if study == 1 else "south"
+        text = header(x00100020=[f"P{study}"], x00080060=["CT" if series == 1 else "SR"])
+        deliveries = list(range(delivery + 1, delivery + 1 + len(keys)))
+        delivery += len(keys)
+        events += [
+            received(key, number, site=site, header=text, size_bytes=500_000 + number)
+            for key, number in zip(keys, deliveries, strict=True)
+        ]
+        members = list(zip(keys, deliveries, strict=True))
+        pack = "abcdefgh"[study * 2 + series - 3]
+        events += [archived(members[:4], pack), archived(members[4:], pack.upper())]
+        events.append(replicated(members[:4], pack))
+        events.append(receipt([(n, k, 0) for k, n in members], page=study * 2 + series))
+    again, changed = content(1), content(2, version=1)
+    events += [
+        received(again, 90, site="south"),
+        archived([(again, 90)], "k"),
+        received(changed, 91),
+        received(content(7), 92, quarantine_reason="unreadable"),
+        archived([(content(7), 92)], "q", Area.QUARANTINE),
+        received(content(8), 93),
+        archived([(content(9), 94)], "m"),
+    ]
+    return events
+
+
+def batches(events: Sequence[Event], size: Callable[[], int]) -> list[Sequence[Event]]:
+    """The events in order, in batches of `size()` each."""
+    parts = []
+    start = 0
+    while start < len(events):
+        end = start + size()
+        parts.append(events[start:end])
+        start = end
+    return parts
