@@ -49,6 +49,7 @@ _NEXT_STEPS = {
     "NoSuchBucket": "correct object_store.bucket, or create it with `hilum up`",
     "PermanentRedirect": "correct object_store.endpoint and object_store.region",
     "SignatureDoesNotMatch": "correct object_store.secret_key",
+    "XAdminUserNotFound": "correct object_store.access_key",  # versitygw's InvalidAccessKeyId
 }
 
 
