@@ -44,6 +44,22 @@ _OF_DELIVERY = (
 )
 
 
+_OF_PAGE = (
+    *("site", "gateway_id", "association_id", "calling_ae_title", "called_ae_title"),
+    "peer_address",
+)
+_DELIVERY_UNTOLD: Mapping[str, object] = {
+    **dict.fromkeys((field.name for field in fields(ContentKey)), ""),
+    **dict.fromkeys(_OF_DELIVERY, ""),
+    **dict.fromkeys(("quarantine_reason", "modality", "accession_number", "area"), ""),
+    "size_bytes": 0,
+    "locations": [],
+    **dict.fromkeys(("received_at", "published_at", "replicated_at"), None),
+    **dict.fromkeys(("response_status", "answered_at"), None),
+    **dict.fromkeys(("received_indexed_at", "archived_indexed_at"), None),
+}
+
+
 def received_columns(rows: Sequence[Described]) -> Columns:
     """Table `received`: the first half of instances."""
     events = [event for event, _ in rows]
@@ -78,66 +94,35 @@ def archived_columns(packs: Sequence[PackArchived]) -> Columns:
     }
 
 
-def delivery_received_columns(rows: Sequence[Described], now: datetime) -> Columns:
-    """Table `delivery_rows`, as the gateway's event tells it."""
-    events = [event for event, _ in rows]
-    return {
-        **_content_columns([event.content for event in events]),
-        **_attributes(events, _OF_DELIVERY),
-        "quarantine_reason": [event.quarantine_reason or "" for event in events],
-        **_attributes([d for _, d in rows], ("modality", "accession_number")),
-        "received_indexed_at": [now] * len(rows),
-    }
+def delivery_columns(
+    received: Sequence[Described],
+    archived: Sequence[PackArchived],
+    replicated: Sequence[PackReplicated],
+    receipts: Sequence[AssociationReceipt],
+    now: datetime,
+) -> Columns:
+    """Table `delivery_rows`: what each event tells of its deliveries, all in one insert.
 
-
-def delivery_archived_columns(packs: Sequence[PackArchived], now: datetime) -> Columns:
-    """Table `delivery_rows`, as the archive tells it."""
-    rows = members_of(packs)
-    return {
-        **_content_columns([member.content for _, member in rows]),
-        **_attributes([member for _, member in rows], ("delivery_id", "gateway_id")),
-        "area": [pack.area.value for pack, _ in rows],
-        "locations": [[_location(pack, member)] for pack, member in rows],
-        "archived_indexed_at": [now] * len(rows),
-    }
-
-
-def delivery_replicated_columns(packs: Sequence[PackReplicated]) -> Columns:
-    """Table `delivery_rows`, as the second site tells it."""
-    rows = members_of(packs)
-    return {
-        **_content_columns([member.content for _, member in rows]),
-        **_attributes([member for _, member in rows], ("delivery_id", "gateway_id")),
-        "replicated_at": [pack.verified_at for pack, _ in rows],
-    }
-
-
-def delivery_receipt_columns(pages: Sequence[AssociationReceipt]) -> Columns:
-    """Table `delivery_rows`, as receipts tell it; answers for which nothing was kept are left."""
-    rows = [(page, entry) for page, _, entry in _entries_of(pages) if entry.delivery_id]
-    names = (
-        *("site", "gateway_id", "association_id", "calling_ae_title", "called_ae_title"),
-        "peer_address",
+    A column that an event does not tell gets the value that the table's merging takes for "not
+    told". `now` is when each half of an instance was indexed.
+    """
+    return _stacked(
+        _DELIVERY_UNTOLD,
+        (
+            _delivery_received(received, now),
+            _delivery_archived(archived, now),
+            _delivery_replicated(replicated),
+            _delivery_receipts(receipts),
+        ),
     )
-    entries = [entry for _, entry in rows]
-    return {
-        **_attributes([page for page, _ in rows], names),
-        **_attributes(entries, ("delivery_id", "sop_instance_uid", "content_sha256")),
-        "response_status": [entry.status for entry in entries],
-        "answered_at": [entry.at for entry in entries],
-    }
 
 
 def receipt_columns(pages: Sequence[AssociationReceipt]) -> Columns:
     """Table `receipt_rows`: every answer."""
     rows = _entries_of(pages)
-    names = (
-        *("site", "gateway_id", "association_id", "calling_ae_title", "called_ae_title"),
-        *("peer_address", "page_index"),
-    )
     entries = [entry for _, _, entry in rows]
     return {
-        **_attributes([page for page, _, _ in rows], names),
+        **_attributes([page for page, _, _ in rows], (*_OF_PAGE, "page_index")),
         "entry_index": [index for _, index, _ in rows],
         **_attributes(entries, ("delivery_id", "sop_instance_uid", "content_sha256", "status")),
         "answered_at": [entry.at for entry in entries],
@@ -146,12 +131,8 @@ def receipt_columns(pages: Sequence[AssociationReceipt]) -> Columns:
 
 def association_columns(pages: Sequence[AssociationReceipt]) -> Columns:
     """Table `association_rows`: a row for each page."""
-    names = (
-        *("site", "gateway_id", "association_id", "calling_ae_title", "called_ae_title"),
-        *("peer_address", "opened_at"),
-    )
     return {
-        **_attributes(pages, names),
+        **_attributes(pages, (*_OF_PAGE, "opened_at")),
         "last_answered_at": [
             max((entry.at for entry in page.entries), default=None) for page in pages
         ],
@@ -172,6 +153,59 @@ def members_of(packs: Sequence[Pack]) -> list[tuple[Pack, PackMember]]:
 def in_area(packs: Sequence[PackArchived], area: Area) -> list[PackArchived]:
     """The packs of one area."""
     return [pack for pack in packs if pack.area is area]
+
+
+def _delivery_received(rows: Sequence[Described], now: datetime) -> Columns:
+    events = [event for event, _ in rows]
+    return {
+        **_content_columns([event.content for event in events]),
+        **_attributes(events, _OF_DELIVERY),
+        "quarantine_reason": [event.quarantine_reason or "" for event in events],
+        **_attributes([d for _, d in rows], ("modality", "accession_number")),
+        "received_indexed_at": [now] * len(rows),
+    }
+
+
+def _delivery_archived(packs: Sequence[PackArchived], now: datetime) -> Columns:
+    rows = members_of(packs)
+    return {
+        **_content_columns([member.content for _, member in rows]),
+        **_attributes([member for _, member in rows], ("delivery_id", "gateway_id")),
+        "area": [pack.area.value for pack, _ in rows],
+        "locations": [[_location(pack, member)] for pack, member in rows],
+        "archived_indexed_at": [now] * len(rows),
+    }
+
+
+def _delivery_replicated(packs: Sequence[PackReplicated]) -> Columns:
+    rows = members_of(packs)
+    return {
+        **_content_columns([member.content for _, member in rows]),
+        **_attributes([member for _, member in rows], ("delivery_id", "gateway_id")),
+        "replicated_at": [pack.verified_at for pack, _ in rows],
+    }
+
+
+def _delivery_receipts(pages: Sequence[AssociationReceipt]) -> Columns:
+    # An answer without a delivery id is of an object that was not kept: no delivery came of it.
+    rows = [(page, entry) for page, _, entry in _entries_of(pages) if entry.delivery_id]
+    entries = [entry for _, entry in rows]
+    return {
+        **_attributes([page for page, _ in rows], _OF_PAGE),
+        **_attributes(entries, ("delivery_id", "sop_instance_uid", "content_sha256")),
+        "response_status": [entry.status for entry in entries],
+        "answered_at": [entry.at for entry in entries],
+    }
+
+
+def _stacked(untold: Mapping[str, object], parts: Sequence[Columns]) -> Columns:
+    """The parts' rows one after another, every column of `untold` filled."""
+    columns: dict[str, list[object]] = {name: [] for name in untold}
+    for part in parts:
+        count = len(part["delivery_id"])
+        for name, value in untold.items():
+            columns[name] += part.get(name, [value] * count)
+    return columns
 
 
 def _entries_of(

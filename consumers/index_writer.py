@@ -44,30 +44,20 @@ class IndexWriter:
         FatalError.
         """
         packs = rows.in_area(archived, Area.PACKS)
-        regular = self._insert_received(received)
-        self._insert("archived", rows.archived_columns(packs))
-        self._insert("delivery_rows", rows.delivery_archived_columns(archived, self._clock.now()))
-        self._insert("delivery_rows", rows.delivery_replicated_columns(replicated))
-        self._insert_receipts(receipts)
-        described = [event.content for event in regular]
-        located = [member.content for _, member in rows.members_of(packs)]
-        compose_instances(self._database, described + located)
-        compose_conflicts(self._database, described)
-
-    def _insert_received(self, received: Sequence[InstanceReceived]) -> list[InstanceReceived]:
-        """Inserts all; returns those that may become instances."""
         described = [(event, describe(event.header)) for event in received]
         regular = [row for row in described if row[0].quarantine_reason is None]
         self._insert("received", rows.received_columns(regular))
         self._insert("sop_contents", rows.sop_content_columns(regular))
-        columns = rows.delivery_received_columns(described, self._clock.now())
-        self._insert("delivery_rows", columns)
-        return [event for event, _ in regular]
-
-    def _insert_receipts(self, receipts: Sequence[AssociationReceipt]) -> None:
+        self._insert("archived", rows.archived_columns(packs))
         self._insert("receipt_rows", rows.receipt_columns(receipts))
         self._insert("association_rows", rows.association_columns(receipts))
-        self._insert("delivery_rows", rows.delivery_receipt_columns(receipts))
+        now = self._clock.now()
+        deliveries = rows.delivery_columns(described, archived, replicated, receipts, now)
+        self._insert("delivery_rows", deliveries)
+        told = [event.content for event, _ in regular]
+        located = [member.content for _, member in rows.members_of(packs)]
+        compose_instances(self._database, told + located)
+        compose_conflicts(self._database, told)
 
     def _insert(self, table: str, columns: rows.Columns) -> None:
         if any(columns.values()):
