@@ -17,8 +17,9 @@ from edge_gateway import status
 from edge_gateway.association.connection import ConnectionLost, DeadlinePassed
 from edge_gateway.association.contexts import VERIFICATION
 from edge_gateway.association.limits import CONTEXTS_MAX, AssociationLimits
+from edge_gateway.association.negotiation import Peer
 from edge_gateway.association.pdu import IMPLICIT_VR_LITTLE_ENDIAN, ProtocolError
-from edge_gateway.association.requestor import AssociationRejected, Peer, Requestor
+from edge_gateway.association.requestor import AssociationRejected, Requestor
 from edge_gateway.outgoing import OutgoingInstance
 
 __all__ = [

@@ -10,24 +10,11 @@ import contextlib
 import hashlib
 import itertools
 import socket
-import ssl
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext
-
-from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from edge_gateway.association.command_set import (
     Operation,
     Response,
@@ -38,12 +25,15 @@ from edge_gateway.association.connection import Connection, ConnectionLost
 from edge_gateway.association.contexts import VERIFICATION
 from edge_gateway.association.limits import (
     COMMAND_SET_BYTES_MAX,
-    PDU_HEADER_BYTES,
     PDV_HEADER_BYTES,
     AssociationLimits,
 )
+from edge_gateway.association.negotiation import (
+    Peer,
+    decode_associate_accept,
+    encode_associate_request,
+)
 from edge_gateway.association.pdu import (
-    APPLICATION_CONTEXT_UID,
     AbortReason,
     InvalidPdu,
     PduType,
@@ -59,19 +49,6 @@ from edge_gateway.status import reject_meaning
 # What one write hands to the kernel; a small object goes with its command set in a single one.
 _WRITE_BYTES = 1024 * 1024
 _MESSAGE_ID_MAX = 0xFFFF
-# Reading a hostile A-ASSOCIATE-AC with pynetdicom may raise any of these.
-_DECODE_FAULTS = (struct.error, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom to call. `tls` is a client context; `host` is the name its certificate must carry."""
-
-    host: str
-    port: int
-    called_ae_title: str
-    calling_ae_title: str
-    tls: ssl.SSLContext | None = None
 
 
 class AssociationRejected(Exception):
@@ -235,54 +212,6 @@ class Requestor:
 
     def _send(self, data: bytes | bytearray) -> None:
         self._connection.send(data, time.monotonic() + self._limits.send_timeout_s)
-
-
-def encode_associate_request(
-    peer: Peer, contexts: Iterable[tuple[str, str]], pdu_bytes_max: int
-) -> bytes:
-    """An A-ASSOCIATE-RQ; context ids are 1, 3, 5 … in order. Raises ValueError for bad AE titles.
-
-    Encoded by pynetdicom, so that our acceptor's own reading of it has something to differ from.
-    """
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = APPLICATION_CONTEXT_UID
-    primitive.calling_ae_title = peer.calling_ae_title
-    primitive.called_ae_title = peer.called_ae_title
-    proposed = []
-    for index, (abstract_syntax, transfer_syntax) in enumerate(contexts):
-        context = PresentationContext()
-        context.context_id = 2 * index + 1
-        context.abstract_syntax = UID(abstract_syntax)
-        context.add_transfer_syntax(transfer_syntax)
-        proposed.append(context)
-    primitive.presentation_context_definition_list = proposed
-    length = MaximumLengthNotification()
-    length.maximum_length_received = pdu_bytes_max
-    class_uid = ImplementationClassUIDNotification()
-    class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, class_uid, version]
-    encoded: bytes = A_ASSOCIATE_RQ(primitive).encode()
-    return encoded
-
-
-def decode_associate_accept(body: bytes) -> tuple[frozenset[int], int]:
-    """The accepted context ids and the peer's maximum PDU length. Raises InvalidPdu."""
-    try:
-        accept = A_ASSOCIATE_AC()
-        accept.decode(struct.pack(">BBI", PduType.ASSOCIATE_AC, 0, len(body)) + body)
-        accepted = frozenset(
-            item.presentation_context_id
-            for item in accept.presentation_context
-            if item.result_reason == 0
-        )
-        pdu_bytes_max = int(accept.user_information.maximum_length or 0)
-    except _DECODE_FAULTS as cause:
-        raise InvalidPdu("A-ASSOCIATE-AC cannot be read") from cause
-    if 0 < pdu_bytes_max <= PDU_HEADER_BYTES + PDV_HEADER_BYTES:
-        raise InvalidPdu("peer's maximum PDU length holds no message")
-    return accepted, pdu_bytes_max
 
 
 def _connect(peer: Peer, timeout_s: float) -> Connection:

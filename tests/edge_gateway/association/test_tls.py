@@ -1,0 +1,260 @@
+"""The DICOM port with TLS: who gets in, how long a handshake may take, and a reload."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pynetdicom import AE
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom.sop_class import Verification
+
+from contracts.failures import FatalError
+from edge_gateway.association import AssociationLimits, TlsCertificates
+from edge_gateway.association.connection import ConnectionLost
+from edge_gateway.outgoing import OutgoingInstance, read_outgoing
+from edge_gateway.scu import StoreScu, echo
+from infra.settings import GatewayTls
+from tests.edge_gateway.association.raw_peer import RQ, RawPeer, associate_body, data_set, pdu
+from tests.edge_gateway.running_gateway import (
+    RunningGateway,
+    nothing_left_behind,
+    running_gateway,
+)
+
+pynetdicom_config.LOG_HANDLER_LEVEL = "none"
+LIMITS = AssociationLimits(request_timeout_s=1.0)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of one test, and where its files are."""
+
+    folder: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @classmethod
+    def create(cls, folder: Path) -> Authority:
+        folder.mkdir()
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
+        unsigned = _unsigned(name, name, key.public_key()).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        authority = cls(folder, key, unsigned.sign(key, hashes.SHA256()))
+        authority.ca_file.write_bytes(_pem(authority.certificate))
+        return authority
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key files for `name`, which is also the host 127.0.0.1."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        certificate = (
+            _unsigned(subject, self.certificate.subject, key.public_key())
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        certificate_file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        certificate_file.write_bytes(_pem(certificate))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return certificate_file, key_file
+
+    def client(self, issuer: Authority | None = None) -> ssl.SSLContext:
+        """A client context that trusts this authority, with a certificate of `issuer`."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        if issuer is not None:
+            context.load_cert_chain(*issuer.issue("client"))
+        return context
+
+
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.create(tmp_path_factory.mktemp("tls") / "ca")
+
+
+@pytest.fixture(scope="module")
+def settings(authority: Authority) -> GatewayTls:
+    certificate_file, key_file = authority.issue("gateway")
+    return GatewayTls(
+        certificate_file=certificate_file, key_file=key_file, client_ca_file=authority.ca_file
+    )
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, settings: GatewayTls
+) -> Iterator[RunningGateway]:
+    spool = tmp_path_factory.mktemp("spool")
+    with running_gateway(spool, LIMITS, tls=settings.model_dump()) as running:
+        yield running
+
+
+def test_a_peer_with_a_certificate_stores(
+    gateway: RunningGateway, authority: Authority, tmp_path: Path
+) -> None:
+    path = tmp_path / "instance"
+    path.write_bytes(data_set(padding=3_000_000))
+    instance = read_outgoing(path)
+    assert isinstance(instance, OutgoingInstance)
+    peer = gateway.peer(tls=authority.client(authority))
+    assert echo(peer) == 0
+    assert StoreScu().send([instance] * 3, peer).is_complete
+    assert [body for _, body in gateway.deliveries()] == [path.read_bytes()] * 3
+    assert "client certificates required" in gateway.receiver.readiness().reason
+
+
+def test_pynetdicom_associates_over_tls(gateway: RunningGateway, authority: Authority) -> None:
+    ae = AE("PYNET")
+    ae.add_requested_context(Verification)
+    context = authority.client(authority)
+    association = ae.associate(
+        "127.0.0.1", gateway.port, ae_title="NORTH", tls_args=(context, "127.0.0.1")
+    )
+    assert association.is_established and association.send_c_echo().Status == 0
+    association.release()
+
+
+def test_no_certificate_or_a_strangers_gets_nobody_in(
+    gateway: RunningGateway, authority: Authority, tmp_path: Path
+) -> None:
+    stranger = Authority.create(tmp_path / "stranger")
+    for context in (authority.client(), authority.client(stranger)):
+        with pytest.raises(ConnectionLost):
+            echo(gateway.peer(tls=context))
+    assert echo(gateway.peer(tls=authority.client(authority))) == 0
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_old_versions_of_tls_are_not_spoken(
+    gateway: RunningGateway, authority: Authority, settings: GatewayTls
+) -> None:
+    assert TlsCertificates(settings).context.minimum_version == ssl.TLSVersion.TLSv1_2
+    context = authority.client(authority)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ConnectionLost):
+        echo(gateway.peer(tls=context))
+
+
+def test_plain_text_to_a_tls_port_is_closed(gateway: RunningGateway) -> None:
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.send(pdu(RQ, associate_body()))
+        assert peer.read_pdu()[0] in (0, 0x15)
+
+
+def test_silent_handshakes_neither_last_nor_stand_in_the_way(
+    gateway: RunningGateway, authority: Authority
+) -> None:
+    """H26, H25: nothing at all, and a ClientHello that comes a byte at a time."""
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as silent:
+        with RawPeer(gateway.port) as slow:
+            started = time.monotonic()
+            assert echo(gateway.peer(tls=authority.client(authority))) == 0
+            assert time.monotonic() - started < 1.0
+            hello = struct.pack(">BHH", 22, 0x0301, 512) + bytes(512)
+            with pytest.raises(OSError):  # cut off within the deadline
+                for byte in hello:
+                    slow.send(bytes((byte,)))
+                    time.sleep(0.05)
+            assert time.monotonic() - started < 5.0
+        assert silent.read_pdu() == (0, b"")
+
+
+def test_plain_text_after_the_handshake_ends_the_connection(
+    gateway: RunningGateway, authority: Authority
+) -> None:
+    """H27."""
+    with nothing_left_behind(gateway):
+        raw = socket.create_connection(("127.0.0.1", gateway.port), timeout=5)
+        wrapped = authority.client(authority).wrap_socket(raw, server_hostname="127.0.0.1")
+        plain = socket.socket(fileno=wrapped.detach())
+        plain.settimeout(5)
+        plain.sendall(pdu(RQ, associate_body()))
+        try:
+            while plain.recv(4096):
+                continue
+        except ConnectionResetError:
+            pass  # closed with our bytes unread, which is as good
+        plain.close()
+
+
+def test_a_reload_serves_the_new_certificate_and_keeps_the_old_where_it_fails(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate_file, key_file = authority.issue("gateway2")
+    tls = {
+        "certificate_file": certificate_file,
+        "key_file": key_file,
+        "client_ca_file": authority.ca_file,
+    }
+    with running_gateway(tmp_path / "spool", tls=tls) as gateway:
+        client = authority.client(authority)
+        other = Authority.create(tmp_path / "other")
+        new_certificate, new_key = other.issue("gateway2")
+        with RawPeer(gateway.port):  # a connection under way is not dropped
+            certificate_file.write_bytes(b"nonsense")
+            gateway.receiver.reload_certificates()
+            assert "NOT reloaded" in gateway.receiver.readiness().reason
+            assert echo(gateway.peer(tls=client)) == 0
+            certificate_file.write_bytes(new_certificate.read_bytes())
+            key_file.write_bytes(new_key.read_bytes())
+            gateway.receiver.reload_certificates()
+        assert "NOT reloaded" not in gateway.receiver.readiness().reason
+        with pytest.raises(ConnectionLost):
+            echo(gateway.peer(tls=client))
+        assert echo(gateway.peer(tls=other.client(authority))) == 0
+
+
+def test_files_that_do_not_load_stop_the_start(tmp_path: Path, authority: Authority) -> None:
+    certificate_file, _ = authority.issue("gateway3")
+    tls = GatewayTls(
+        certificate_file=certificate_file,
+        key_file=tmp_path / "missing.key",
+        client_ca_file=authority.ca_file,
+    )
+    with pytest.raises(FatalError, match="key_file"):
+        TlsCertificates(tls)
