@@ -70,3 +70,16 @@ def producer_options(kafka: KafkaSettings) -> dict[str, Any]:
         "max_in_flight_requests_per_connection": 5,
         "allow_auto_create_topics": False,
     }
+
+
+def restore_parked(consumer: Any) -> None:
+    """Lets the next poll hand out what a partition had in the client's hands when it was paused.
+
+    kafka-python 3.0.12 parks such records, takes them up again only while its slot for the
+    partition in turn is None, and leaves a used-up one in it: then a resumed partition is neither
+    fetched (its records are "there") nor handed out, for ever. Call before every poll of a
+    consumer that pauses; there is no public way.
+    """
+    fetcher = consumer._fetcher
+    if not fetcher._next_partition_records:
+        fetcher._next_partition_records = None

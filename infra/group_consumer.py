@@ -19,7 +19,7 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
 from contracts.failures import FatalError, RetryableError
-from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options
+from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
 from infra.cluster_view import ClusterView
 from infra.seams import ConsumedRecord
@@ -100,6 +100,7 @@ class GroupConsumer:
         consumer = self._connected()
         records: list[ConsumedRecord] = []
         divergent: dict[Partition, int] = {}
+        restore_parked(consumer)
         with translated(f"reading as group {self._group}"):
             try:
                 polled = consumer.poll(timeout_ms=timeout_ms, max_records=records_max)

@@ -19,7 +19,7 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 from contracts import codec, topics
 from contracts.events import InstanceReceived, PayloadChunk
 from contracts.failures import PoisonError, RetryableError
-from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options
+from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
 from infra.seams import PayloadGoneError
 from infra.settings import KafkaSettings
@@ -86,7 +86,7 @@ class KafkaPayloadReader:
             found = (chunk.delivery_id, chunk.chunk_index, chunk.chunk_count)
             if found != (delivery_id, index, len(offsets)):
                 raise PayloadGoneError(f"{where}: another chunk is there")
-            yield chunk.data
+            yield chunk.bytes
 
     def _record(self, partition: int, offset: int, where: str) -> bytes:
         """The value at an offset, out of the look-ahead or the topic."""
@@ -139,6 +139,7 @@ class KafkaPayloadReader:
 
     def _read_on(self, consumer: Any, wanted: Any, where: str) -> bool:
         """Takes what the next poll brings into the look-ahead; False when it brings nothing."""
+        restore_parked(consumer)
         with translated(f"reading {where}"):
             try:
                 polled = consumer.poll(timeout_ms=int(SILENCE_S * 1000))
