@@ -7,6 +7,7 @@ sha256 is lowercase hex, `size_bytes` is a data set's and `length_bytes` a Part-
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,7 +45,7 @@ class PayloadChunk:
     delivery_id: str
     chunk_index: int
     chunk_count: int
-    data: bytes
+    bytes: builtins.bytes
 
 
 @dataclass(frozen=True, slots=True)

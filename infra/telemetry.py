@@ -76,6 +76,8 @@ def configure_logging(process: str, level: Literal["debug", "info", "warning", "
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
+    # It warns of each of its own steps that took 100 ms, which on a busy machine is all of them.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 
 def logger(area: str) -> Logger:

@@ -101,7 +101,7 @@ class Supervisor:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.is_running():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if not is_alive(process.pid) or time.monotonic() > deadline:
                 raise FatalError(
                     "starting the supervisor failed",
                     f"read {self._files.log('supervisord-start')}",

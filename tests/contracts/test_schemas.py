@@ -27,7 +27,7 @@ PINNED_IDS = {
     ("instance_received", 1): 750112108,
     ("pack_archived", 1): 1516155514,
     ("pack_replicated", 1): 2001968351,
-    ("payload_chunk", 1): 1891495601,
+    ("payload_chunk", 1): 226454878,
     ("usage_interval", 1): 328285989,
 }
 

@@ -1,4 +1,4 @@
-"""Every storable test file of pydicom, from the gateway into both archives and back, byte for byte."""
+"""Every storable test file of pydicom: into both archives and back, byte for byte."""
 
 from __future__ import annotations
 
