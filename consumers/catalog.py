@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from consumers import dr_replica, metadata_index, object_archive
+from consumers import dr_replica, metadata_index, object_archive, usage_analytics
 from consumers.spec import ConsumerSpec
 from contracts.failures import FatalError
 
@@ -17,6 +17,7 @@ CATALOG: tuple[ConsumerSpec, ...] = (
     object_archive.SPEC,
     metadata_index.SPEC,
     dr_replica.SPEC,
+    usage_analytics.SPEC,
 )
 
 # `object-archive-2` is a further member of the group `object-archive`.

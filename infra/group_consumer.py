@@ -8,7 +8,6 @@ rebalance callbacks: they only note.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,10 @@ from kafka.structs import OffsetAndMetadata
 from contracts.failures import FatalError, RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
-from infra.cluster_view import ClusterView
 from infra.seams import ConsumedRecord
 from infra.settings import KafkaSettings
 from infra.telemetry import logger
+from infra.topic_ids import TopicIds
 from infra.topic_tail import consumed, gone_offsets
 
 # What the broker's answers may hold in memory, still compressed.
@@ -35,7 +34,6 @@ COMMIT_TIMEOUT_MS = 10_000
 # A member that was killed is missed after this; until then its partitions wait.
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_INTERVAL_MS = 2_500
-MISSING_TOPIC_S_MAX = 10.0
 
 _LOST_MEMBERSHIP: tuple[type[Exception], ...] = (
     kafka_errors.CommitFailedError,
@@ -76,14 +74,12 @@ class GroupConsumer:
         self._group = kafka.topic_prefix + group
         self._topics = tuple(topics)
         self._poll_interval_ms_max = poll_interval_ms_max
-        self._cluster = ClusterView(kafka)
-        self._topic_ids: dict[str, str] = {}
+        self._topic_ids = TopicIds(kafka, topics)
         self._committed: dict[Partition, int] = {}
         self._listener = _Listener()
         self._consumer: Any = None
         self._is_unresolved = False
         self._is_interrupted = False
-        self._missing_since: float | None = None
 
     @property
     def has_joined(self) -> bool:
@@ -158,7 +154,7 @@ class GroupConsumer:
         mine = {p: offset for p, offset in offsets.items() if self._wire(p) in assigned}
         # The topic's id travels with the offset: an offset means nothing on a topic made anew.
         wire = {
-            self._wire(p): OffsetAndMetadata(offset, self._topic_ids[p.topic], -1)
+            self._wire(p): OffsetAndMetadata(offset, self._topic_ids.of(p.topic), -1)
             for p, offset in mine.items()
         }
         with translated(f"committing as group {self._group}"):
@@ -174,7 +170,7 @@ class GroupConsumer:
         Also notices a topic that was deleted (FatalError) or made anew (an interruption).
         """
         consumer = self._connected()
-        if self._look_up_topic_ids():
+        if self._topic_ids.look_up():
             self._is_unresolved = True
         assigned = sorted(consumer.assignment())
         if not assigned or not self.has_joined:
@@ -198,7 +194,7 @@ class GroupConsumer:
     def close(self) -> None:
         """Leaves the group without committing. A later `poll` joins it again."""
         consumer, self._consumer = self._consumer, None
-        self._cluster.close()
+        self._topic_ids.close()
         if consumer is not None:
             self._is_interrupted = self._is_unresolved = True
             self._listener.has_joined = False
@@ -207,7 +203,7 @@ class GroupConsumer:
 
     def _connected(self) -> Any:
         if self._consumer is None:
-            self._look_up_topic_ids()
+            self._topic_ids.look_up()
             with translated(f"joining group {self._group}"):
                 consumer = KafkaConsumer(
                     **consumer_options(self._kafka),
@@ -223,34 +219,9 @@ class GroupConsumer:
             self._consumer = consumer
         return self._consumer
 
-    def _look_up_topic_ids(self) -> bool:
-        """Reads the topics' ids; True if one is another than before."""
-        found = {}
-        for topic in self._topics:
-            topic_id = self._cluster.topic_id(topic)
-            if topic_id is None:
-                raise self._missing(topic)
-            found[topic] = topic_id
-        self._missing_since = None
-        is_changed = any(self._topic_ids.get(t, found[t]) != found[t] for t in self._topics)
-        self._topic_ids = found
-        return is_changed
-
-    def _missing(self, topic: str) -> RetryableError | FatalError:
-        # A topic that was made a moment ago has no leader yet and is not described.
-        now = time.monotonic()
-        self._missing_since = since = self._missing_since or now
-        name = self._kafka.topic_prefix + topic
-        text = f"reading as group {self._group}: the topic {name} does not exist"
-        if now - since < MISSING_TOPIC_S_MAX:
-            return RetryableError(text)
-        return FatalError(
-            text, "provision the topics (`hilum up` does it), then start the consumer again"
-        )
-
     def _resolve(self, divergent: Mapping[Partition, int]) -> None:
         """Sets every assigned partition's position; stays unresolved when it raises."""
-        self._look_up_topic_ids()
+        self._topic_ids.look_up()
         assigned = sorted(self._consumer.assignment())
         with translated(f"looking for the offsets of group {self._group}"):
             begins = self._consumer.beginning_offsets(assigned, OFFSETS_TIMEOUT_MS)
@@ -278,7 +249,7 @@ class GroupConsumer:
         if committed is None:
             return True
         known = committed.metadata
-        is_anew = bool(known) and known != self._topic_ids[partition.topic]
+        is_anew = bool(known) and known != self._topic_ids.of(partition.topic)
         if is_anew:
             _log.warning("topic made anew", topic=partition.topic, partition=partition.number)
         return is_anew

@@ -16,7 +16,7 @@ from infra.broker import KafkaPublisher
 from infra.clock import SystemClock
 from infra.cluster_view import ClusterView, admin_client
 from infra.provision_topics import provision_topics
-from infra.seams import ConsumedRecord, OutgoingRecord
+from infra.seams import ConsumedRecord, OutgoingRecord, PublishedAt
 from infra.settings import KafkaSettings
 from infra.topic_tail import read_all
 
@@ -62,6 +62,18 @@ class Bus:
         for publication in pending:
             publication.result(ACKNOWLEDGE_S)
 
+    def publish_one(self, event: Event, key: bytes) -> PublishedAt:
+        """One event; says where it stands."""
+        return self._publisher.publish_event(event, key, "test").result(ACKNOWLEDGE_S)
+
+    def group_state(self, group: str) -> str:
+        """What the coordinator says of a group: Stable, PreparingRebalance, …"""
+        return str(self._describe(group)["group_state"])
+
+    def members(self, group: str) -> int:
+        """How many members a group has."""
+        return len(self._describe(group)["members"])
+
     def dead_letters(self, topic: Topic) -> list[ConsumedRecord]:
         """What is on the topic's dead-letter topic."""
         return list(read_all(self.kafka, topic.dlq_name))
@@ -81,6 +93,14 @@ class Bus:
             except RetryableError:  # a new group has no coordinator yet
                 assert time.monotonic() < until
                 time.sleep(0.05)
+
+    def _describe(self, group: str) -> Any:
+        name = self.kafka.topic_prefix + group
+        admin: Any = admin_client(self.kafka)
+        try:
+            return admin.describe_groups([name])[name]
+        finally:
+            admin.close()
 
     def close(self) -> None:
         """Deletes the topics."""

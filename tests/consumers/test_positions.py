@@ -111,7 +111,7 @@ def test_a_missing_topic_stops_the_consumer(
     delete_topics(bus.kafka, [INPUT.name])
     with running(engine_settings, tmp_path, RecordingWriter()) as consumer:
         failure = consumer.wait_failed()
-    assert isinstance(failure, FatalError) and "does not exist" in str(failure)
+    assert isinstance(failure, FatalError) and "no such topic" in str(failure)
     provision_topics(bus.kafka)
 
 
