@@ -71,7 +71,7 @@ def test_a_faulty_example_is_refused(damage: tuple[bytes, bytes]) -> None:
 @pytest.mark.parametrize("event", examples_of(InstanceReceived), ids=lambda e: e.delivery_id)
 def test_the_payload_examples_are_the_bytes_of_the_received_ones(event: InstanceReceived) -> None:
     chunks = example_payload(event.delivery_id)
-    data = b"".join(chunk.data for chunk in chunks)
+    data = b"".join(chunk.bytes for chunk in chunks)
     assert [chunk.chunk_index for chunk in chunks] == list(range(len(chunks)))
     assert {chunk.chunk_count for chunk in chunks} == {len(chunks)}
     assert len(chunks) == len(event.payload_offsets or ())
@@ -87,7 +87,7 @@ def test_the_pack_examples_are_packs_of_the_received_ones(pack: PackArchived) ->
     assembly = PackAssembly(io.BytesIO())
     for member in pack.members:
         event = events[member.delivery_id]
-        data = [chunk.data for chunk in example_payload(event.delivery_id)]
+        data = [chunk.bytes for chunk in example_payload(event.delivery_id)]
         assembly.add(event, part10_head(event), data)
     made = assembly.finish()
     assert made.members == pack.members
