@@ -16,7 +16,6 @@ from edge_gateway.scan.encoding import (
     Encoding,
     read_element_header,
 )
-from edge_gateway.scan.fragments import Table
 from edge_gateway.scan.limits import KIB, HeaderReason, ScanLimits, ScanStop
 from edge_gateway.scan.source import WINDOW_BYTES, ByteSource
 
@@ -84,16 +83,21 @@ class Cursor:
         return position >= min(end, self.source.end)
 
     def known_explicit(
-        self, position: int, end: int, encoding: Encoding, table: Table, out: list[bytes]
+        self,
+        position: int,
+        end: int,
+        encoding: Encoding,
+        known: dict[bytes, bytes],
+        out: list[bytes],
     ) -> int:
-        """Take elements while their bytes are in `table`: the fast path. The next position."""
+        """Take elements while their bytes are in `known`: the fast path. The next position."""
         buffer, base = self._buffer, self._base
         at = first = position - base
         # A window at a time, so that the budgets are looked at even where all bytes are known.
         stop = min(end - base, len(buffer), at + WINDOW_BYTES)
         unpack, unpack_length = encoding.unpack_quick, encoding.unpack_length
         found: list[bytes] = []
-        find, take = table.get, found.append
+        find, take = known.get, found.append
         while 0 <= at <= stop - 12:
             vr, length = unpack(buffer, at)
             if vr in SHORT_VRS:
@@ -115,7 +119,12 @@ class Cursor:
         return base + at
 
     def known_implicit(
-        self, position: int, end: int, encoding: Encoding, table: Table, out: list[bytes]
+        self,
+        position: int,
+        end: int,
+        encoding: Encoding,
+        known: dict[bytes, bytes],
+        out: list[bytes],
     ) -> int:
         """As known_explicit, for headers of tag and 32-bit length."""
         buffer, base = self._buffer, self._base
@@ -123,7 +132,7 @@ class Cursor:
         stop = min(end - base, len(buffer), at + WINDOW_BYTES)
         unpack = encoding.unpack_quick
         found: list[bytes] = []
-        find, take = table.get, found.append
+        find, take = known.get, found.append
         while 0 <= at <= stop - 8:
             length = unpack(buffer, at)[0]
             after = at + 8 + length

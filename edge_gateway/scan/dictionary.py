@@ -12,7 +12,7 @@ from functools import lru_cache
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 UNKNOWN_VR = "UN"
-_LUT_DATA = 0x00283006
+LUT_DATA = 0x00283006
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,6 @@ def settle(tag: int, vr: str, ambiguity: Ambiguity) -> str:
     """
     if vr == "US or SS":
         return "SS" if ambiguity.pixel_representation == 1 else "US"
-    if tag == _LUT_DATA and ambiguity.lut_entries == 1:
+    if tag == LUT_DATA and ambiguity.lut_entries == 1:
         return "US"
     return "OW"

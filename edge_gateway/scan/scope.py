@@ -6,6 +6,7 @@ It must not move in the bytes.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from edge_gateway.scan.charset import DEFAULT_CHARACTER_SET, CharacterSet, character_set
@@ -27,9 +28,11 @@ from edge_gateway.scan.fragments import FragmentMemo, Table
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
-_LUT_DESCRIPTOR = 0x00283002
+LUT_DESCRIPTOR = 0x00283002
 # A UN of this length or more is UN because its real VR has a 16-bit length (PS3.5 6.2.2 note).
 _SHORT_LENGTH_MAX = 0xFFFF
+# An LO has 64 characters; no dictionary knows a longer creator.
+_CREATOR_BYTES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,6 @@ class Meaning:
 
     vr: str
     value_encoding: Encoding
-    private_creator: str = ""
     is_ambiguous: bool = False
     is_guessed: bool = False
 
@@ -67,15 +69,17 @@ class Scope:
     _creators: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._choose_table()
+        self.use(self.encoding)
 
     def use(self, encoding: Encoding) -> None:
-        """Read on in another encoding."""
+        """Read on in this encoding; only before the first element."""
         self.encoding = encoding
-        self._choose_table()
+        signedness = self.ambiguity.pixel_representation
+        self.table = self.memo.table((encoding.name, self.charset, signedness))
 
-    def _choose_table(self) -> None:
-        self.table = self.memo.table((self.encoding.name, self.charset.codecs))
+    def _learn(self, fact: Hashable) -> None:
+        """What follows means what it means because of `fact`: so it has a table of its own."""
+        self.table = self.memo.derived(self.table, fact)
 
     def item(self, encoding: Encoding, is_delimited: bool) -> Scope:
         """The scope of an item: same character set until it declares its own, no creators."""
@@ -104,10 +108,10 @@ class Scope:
             if _SHORT_LENGTH_MAX <= header.length != UNDEFINED_LENGTH:
                 vr = UNKNOWN_VR
         if not is_ambiguous(vr):
-            return Meaning(vr, encoding, creator)
+            return Meaning(vr, encoding)
         is_guessed = vr == "US or SS" and self.ambiguity.pixel_representation is None
         settled = settle(header.tag, vr, self.ambiguity)
-        return Meaning(settled, encoding, creator, True, is_guessed)
+        return Meaning(settled, encoding, True, is_guessed)
 
     def _creator_of(self, tag: int) -> str:
         if not is_private(tag) or tag & 0xFFFF < 0x1000:
@@ -125,16 +129,18 @@ class Scope:
         """Take note of an element that decides how later ones are read."""
         if tag == SPECIFIC_CHARACTER_SET:
             self.charset = character_set(value)
-            self._choose_table()
+            self._learn(self.charset)
         elif tag == PIXEL_REPRESENTATION:
             number = _first_number(value, is_big_endian)
             self.ambiguity = replace(self.ambiguity, pixel_representation=number)
-        elif tag == _LUT_DESCRIPTOR:
+            self._learn(("pixel_representation", number))
+        elif tag == LUT_DESCRIPTOR:
             number = _first_number(value, is_big_endian)
             self.ambiguity = replace(self.ambiguity, lut_entries=number)
-        elif is_private_creator(tag):
+        elif is_private_creator(tag) and len(value) <= _CREATOR_BYTES_MAX:
             name = value.decode("latin-1").strip("\0 ")
             self._creators[tag >> 16 << 8 | tag & 0xFF] = name
+            self._learn((tag, name))
 
 
 def _first_number(value: bytes, is_big_endian: bool) -> int | None:

@@ -7,7 +7,6 @@ It must not let anything but ScanStop carry a finding outwards.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from edge_gateway.scan.assemble import (
@@ -18,6 +17,7 @@ from edge_gateway.scan.assemble import (
     sequence_members,
 )
 from edge_gateway.scan.cursor import REMEMBERED_VALUE_BYTES_MAX, Cursor
+from edge_gateway.scan.dictionary import LUT_DATA
 from edge_gateway.scan.encoding import (
     IMPLICIT_LITTLE,
     ITEM,
@@ -30,11 +30,11 @@ from edge_gateway.scan.encoding import (
 )
 from edge_gateway.scan.limits import HeaderReason, ScanLimits, ScanStop
 from edge_gateway.scan.scope import (
+    LUT_DESCRIPTOR,
     PIXEL_REPRESENTATION,
     SPECIFIC_CHARACTER_SET,
     Meaning,
     Scope,
-    is_private,
     is_private_creator,
 )
 from edge_gateway.scan.source import ByteSource, sha256_hex
@@ -52,9 +52,9 @@ SERIES_INSTANCE_UID = 0x0020000E
 _IDENTIFYING = {SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID}
 # Float, Double Float and Pixel Data: named by length alone, hashing them would mean reading them.
 _PIXEL_DATA = {0x7FE00008, 0x7FE00009, 0x7FE00010}
-_LUT_DESCRIPTORS = {0x00281101, 0x00281102, 0x00281103, 0x00283002}
+_LUT_DESCRIPTORS = {0x00281101, 0x00281102, 0x00281103, LUT_DESCRIPTOR}
 # Elements that change how others are read, or that the caller wants: never from the memo.
-_OBSERVED = _IDENTIFYING | {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, 0x00283002}
+_OBSERVED = _IDENTIFYING | {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, LUT_DESCRIPTOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class HeaderWalk:
         cursor, encoding = self._cursor, scope.encoding
         known = cursor.known_implicit if encoding.is_implicit else cursor.known_explicit
         while position < end:
-            position = known(position, end, encoding, scope.table, out)
+            position = known(position, end, encoding, scope.table.fragments, out)
             header = cursor.header(position, end, encoding)
             if header is None:
                 position = self._tail(position, end, scope)
@@ -249,24 +249,20 @@ class HeaderWalk:
         return actual_encoding(self._cursor.read(position, 8), IMPLICIT_LITTLE)
 
     def _small(self, position: int, header: ElementHeader, meaning: Meaning, scope: Scope) -> bytes:
-        """The members of a value that is carried; from the memo where that is sound."""
+        """The members of a value that is carried; left in the memo where that is sound."""
         size_bytes = header.size_bytes + header.length
         encoded = self._cursor.read(position, size_bytes)
         if len(encoded) < size_bytes:
             raise ScanStop(HeaderReason.TRUNCATED)
         value = encoded[header.size_bytes :]
-        key = self._memo_key(encoded, header, meaning, scope)
+        # Before `observe`: an element never decides how it is read itself.
+        table = scope.table
         scope.observe(header.tag, value, meaning.value_encoding.is_big_endian)
         if header.tag in _IDENTIFYING and scope.depth == 0:
             self.uids[header.tag] = value
-        known = scope.table.get(key) if isinstance(key, tuple) else None
-        if known is not None:
-            return known
         members = self._value(header, meaning, value, scope)
-        if isinstance(key, tuple):
-            scope.memo.remember(scope.table, key, size_bytes, members)
-        elif key is not None:
-            scope.memo.remember(scope.table, key, size_bytes, attribute(header.tag, members))
+        if self._is_memorable(header, meaning):
+            scope.memo.remember(table, encoded, attribute(header.tag, members))
         return members
 
     def _value(self, header: ElementHeader, meaning: Meaning, value: bytes, scope: Scope) -> bytes:
@@ -279,15 +275,10 @@ class HeaderWalk:
             # The bytes are kept as they are; not knowing what they mean is what UN says.
             return value_json("UN", value, is_big_endian, scope.charset)
 
-    def _memo_key(
-        self, encoded: bytes, header: ElementHeader, meaning: Meaning, scope: Scope
-    ) -> Hashable | None:
-        """bytes: for the run over known elements; a tuple: only here; None: never."""
-        tag = header.tag
-        if tag in _OBSERVED or meaning.is_ambiguous or header.length > REMEMBERED_VALUE_BYTES_MAX:
-            return None
-        if scope.encoding.is_implicit:
-            is_plain = not is_private(tag)
-        else:
-            is_plain = header.vr not in (None, "UN") and not is_private_creator(tag)
-        return encoded if is_plain else (meaning.private_creator, encoded)
+    def _is_memorable(self, header: ElementHeader, meaning: Meaning) -> bool:
+        """Whether the same bytes mean the same wherever the same facts were learnt before."""
+        if header.tag in _OBSERVED or is_private_creator(header.tag):
+            return False
+        if header.tag == LUT_DATA or meaning.is_guessed:
+            return False
+        return header.length <= REMEMBERED_VALUE_BYTES_MAX

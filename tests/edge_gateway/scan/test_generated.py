@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from edge_gateway.scan import scan_header
+from edge_gateway.scan import ScanLimits, scan_header
 from tests.edge_gateway.scan.oracle import (
     BIG_ENDIAN,
     DEFLATED,
@@ -45,7 +45,9 @@ def test_scan_agrees_with_pydicom_on_generated_data_sets(data_set: Dataset, synt
         warnings.simplefilter("ignore")
         header = scan_header(encoded, len(encoded), syntax)
         found = differences(header, pydicom_data_set(encoded, syntax))
+        without_memo = scan_header(encoded, len(encoded), syntax, ScanLimits(depth_max=31))
     assert header.is_complete, header.reason
+    assert header == without_memo
     assert [one for one in found if one.kind not in ALLOWED and not _is_empty_name(one)] == []
 
 

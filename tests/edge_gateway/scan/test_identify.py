@@ -82,6 +82,8 @@ def test_a_syntax_that_the_bytes_contradict_is_read_as_what_it_is() -> None:
 def test_nothing_beyond_64_kib_is_looked_at() -> None:
     far = element(0x00080006, "SQ", bytes(70_000)) + UIDS
     assert look(far) is Unreadable.TRUNCATED
+    filler = element(0x00080006, "SQ", bytes(HEAD_BYTES_MAX - 12))
+    assert look(filler + UIDS) is Unreadable.TRUNCATED
     pack = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = pack.compress(element(0x00080006, "SQ", bytes(50_000_000)) + UIDS) + pack.flush()
     assert look(bomb, DEFLATED) is Unreadable.TRUNCATED

@@ -80,7 +80,7 @@ def test_the_hash_is_the_same_for_files_streams_and_open_sequences() -> None:
 
 
 def test_plain_size_counts_too() -> None:
-    frames = item(element(0x00080060, "CS", b"CT") + PATIENT) * 250_000
+    frames = item(element(0x0040A160, "UT", b"x" * 60_000)) * 300
     header = scan(PATIENT + element(0x52009230, "SQ", frames))
     assert len(header.header_json) > LIMITS.plain_bytes_max
     found = assert_fits(fit_event(header).header_json)
