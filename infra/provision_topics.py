@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError
 
 from contracts import topics
 from contracts.failures import FatalError, RetryableError
@@ -21,6 +21,9 @@ from infra.settings import KafkaSettings
 TopicPlan = tuple[int, dict[str, str]]  # partitions, configuration
 # A compacted topic is only cleaned behind its active segment; without this it would keep a week.
 COMPACTED_SEGMENT_MS = topics.HOUR_MS
+
+# A busy broker takes a while to lead 150 new partitions (the client's own wait is 10 s).
+TOPICS_READY_WITHIN_MS = 60_000
 
 
 def provision_topics(kafka: KafkaSettings) -> list[str]:
@@ -110,9 +113,13 @@ def _create(
         for name, (partitions, configuration) in missing.items()
     }
     try:
-        admin.create_topics(wanted, wait_for_metadata=True)
+        admin.create_topics(wanted)
     except TopicAlreadyExistsError as cause:
         raise RetryableError("provisioning topics: somebody else creates them too") from cause
+    except InvalidReplicationFactorError as cause:
+        # There are enough brokers, as was asked just before; some of them are fenced now.
+        raise RetryableError("provisioning topics: not enough brokers are up") from cause
+    admin.wait_for_topics(list(wanted), timeout_ms=TOPICS_READY_WITHIN_MS)
     return [
         f"topic {name}: created with {partitions} partition(s)"
         for name, (partitions, _) in missing.items()
