@@ -14,7 +14,7 @@ from contracts.failures import EXIT_OK, FatalError
 from edge_gateway.admission import Admission, Capacity, check_exposure
 from edge_gateway.association import AssociationLimits, Listener, TlsCertificates
 from edge_gateway.intake import Intake
-from edge_gateway.spool import Spool, SpoolLimits
+from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
 from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
@@ -98,6 +98,7 @@ class Receiver:
         statistics = self._spool.statistics()
         self.metrics.count("hilum_spool_flush_total", statistics.flushes - self._flushes)
         self._flushes = statistics.flushes
+        self.metrics.gauge("hilum_spool_bytes", spool_usage(self._gateway.spool.directory).bytes)
 
     def _capacity(self) -> Capacity:
         admission = self._spool.admission()

@@ -51,7 +51,7 @@ class Peer:
 def encode_associate_request(
     peer: Peer, contexts: Iterable[tuple[str, str]], pdu_bytes_max: int
 ) -> bytes:
-    """An A-ASSOCIATE-RQ; context ids are 1, 3, 5 … in order. Raises ValueError for bad AE titles."""
+    """An A-ASSOCIATE-RQ; context ids are 1, 3, 5 … in order. Raises ValueError (AE titles)."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = APPLICATION_CONTEXT_UID
     primitive.calling_ae_title = peer.calling_ae_title

@@ -133,3 +133,18 @@ class RawPeer:
                 return data
             data += piece
         return data
+
+
+def good_store(port: int) -> None:
+    """A sender that keeps the rules is answered 0000."""
+    with RawPeer(port) as good:
+        assert good.associate()[0] == AC
+        assert good.store(store_command(), data_set()) == 0
+        good.send(pdu(RELEASE_RQ, bytes(4)))
+        assert good.read_pdu() == (RELEASE_RP, bytes(4))
+
+
+def ended_with_abort(peer: RawPeer, reason: int) -> None:
+    kind, body = peer.read_pdu()
+    assert (kind, body) == (ABORT, bytes((0, 0, 2, reason)))
+    assert peer.read_pdu() == (0, b"")

@@ -1,0 +1,240 @@
+"""Peers that break the rules before or while they associate (H numbers: the design's list)."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_gateway.association import AssociationLimits
+from tests.edge_gateway.association.raw_peer import (
+    ABORT,
+    AC,
+    P_DATA,
+    RELEASE_RQ,
+    RJ,
+    RQ,
+    RawPeer,
+    associate_body,
+    context,
+    data_set,
+    ended_with_abort,
+    good_store,
+    item,
+    pdu,
+    pdv,
+    store_command,
+    user_information,
+)
+from tests.edge_gateway.running_gateway import (
+    RunningGateway,
+    association_threads,
+    eventually,
+    nothing_left_behind,
+    running_gateway,
+)
+
+MIB = 1024 * 1024
+INVALID, UNEXPECTED, UNRECOGNIZED = 6, 2, 1
+MESSAGE = pdu(P_DATA, pdv(1, 3, store_command()))
+
+
+@pytest.mark.parametrize(
+    ("first_bytes", "reason"),
+    [
+        pytest.param(struct.pack(">BBI", 1, 0, 0xFFFFFFFF) + bytes(4096), INVALID, id="H1"),
+        pytest.param(pdu(AC, associate_body()), UNEXPECTED, id="H7"),
+        pytest.param(pdu(RELEASE_RQ, bytes(4)), UNEXPECTED, id="release-first"),
+        pytest.param(pdu(P_DATA, pdv(1, 3, store_command())), UNEXPECTED, id="data-first"),
+        pytest.param(pdu(RQ, bytes(10)), INVALID, id="short-request"),
+        pytest.param(
+            pdu(
+                RQ,
+                associate_body(contexts=b"".join(context(2 * (i % 128) + 1) for i in range(300))),
+            ),
+            INVALID,
+            id="H9-300-contexts",
+        ),
+        pytest.param(pdu(RQ, associate_body(contexts=context(2))), INVALID, id="H9-even-id"),
+        pytest.param(
+            pdu(RQ, associate_body(contexts=context(1) + context(1))), INVALID, id="H9-duplicate-id"
+        ),
+        pytest.param(
+            pdu(RQ, associate_body(contexts=struct.pack(">BBH", 0x20, 0, 0xFFFF))),
+            INVALID,
+            id="item-longer-than-pdu",
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UNRECOGNIZED, id="H28-http"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", UNRECOGNIZED, id="H28-ssh"),
+        pytest.param(b"\0\0\0\x85\xffSMBr\0\0\0\0" + bytes(64), UNRECOGNIZED, id="H28-smb"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", UNRECOGNIZED, id="tls-hello"),
+    ],
+)
+def test_nonsense_instead_of_a_request_is_aborted(
+    gateway: RunningGateway, first_bytes: bytes, reason: int
+) -> None:
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.send(first_bytes)
+        good_store(gateway.port)
+        ended_with_abort(peer, reason)
+
+
+def test_declared_lengths_take_no_memory(gateway: RunningGateway) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for kind in (RQ, P_DATA):
+        with RawPeer(gateway.port) as peer:
+            if kind == P_DATA:
+                peer.associate()
+            try:
+                peer.send(struct.pack(">BBI", kind, 0, 0x7FFFFFFF))
+                for _ in range(64):
+                    peer.send(bytes(MIB))
+            except OSError:
+                pass  # cut off, which is the point
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
+    good_store(gateway.port)
+
+
+def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(gateway: RunningGateway) -> None:
+    """H8: 128 contexts of 125."""
+    syntaxes = tuple(f"1.2.3.{number}" for number in range(125))
+    many = b"".join(context(2 * i + 1, syntaxes=syntaxes) for i in range(128))
+    with RawPeer(gateway.port) as peer:
+        kind, body = peer.associate(contexts=many)
+        assert kind == AC
+        assert body.count(b"1.2.3.0") == 128
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        (bytes(16), RJ),
+        (b" " * 16, RJ),
+        (b"A\\B", RJ),
+        ("Köln".encode(), RJ),
+        (b"A\x01B", RJ),
+        (b"PADDED\0\0\0\0\0\0\0\0\0\0", AC),
+        (b"  LEADING", AC),
+    ],
+)
+def test_calling_ae_titles_that_are_none_are_rejected(
+    gateway: RunningGateway, title: bytes, kind: int
+) -> None:
+    """H10."""
+    with RawPeer(gateway.port) as peer:
+        answer, body = peer.associate(calling=title)
+        assert answer == kind
+        if kind == RJ:
+            assert body == bytes((0, 1, 1, 3))
+
+
+@pytest.mark.parametrize(("length", "kind"), [(0, AC), (1, RJ), (7, RJ), (8, AC), (0xFFFFFFFF, AC)])
+def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int, kind: int) -> None:
+    """H11: whatever the peer can take, no PDU of ours is longer."""
+    with RawPeer(gateway.port) as peer:
+        answer, _ = peer.associate(user=user_information(length))
+        assert answer == kind
+        if kind == AC:
+            peer.send(MESSAGE + pdu(P_DATA, pdv(1, 2, data_set())))
+            command = b""
+            while True:
+                pdu_type, body = peer.read_pdu()
+                assert pdu_type == P_DATA and (not length or len(body) <= length)
+                command += body[6:]
+                if body[5] & 2:
+                    break
+            assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in command
+
+
+def test_unknown_user_items_and_odd_windows_are_passed_over(gateway: RunningGateway) -> None:
+    """H12, H13, H14: an identity of 60 KB, windows of 0/0 and 65535, items that do not exist."""
+    extras = (
+        item(0x7F, b"nobody knows"),
+        item(0x53, struct.pack(">HH", 0, 0)),
+        item(0x53, struct.pack(">HH", 65535, 65535)),
+        item(0x58, b"\x02\x01" + struct.pack(">H", 60000) + bytes(60000) + bytes(2)),
+    )
+    for extra in extras:
+        with RawPeer(gateway.port) as peer:
+            kind, body = peer.associate(user=user_information(more=extra))
+            assert kind == AC
+            assert b"\x53\x00\x00\x04" not in body
+            assert peer.store(store_command(), data_set()) == 0
+
+
+def test_a_half_closed_peer_is_let_go(gateway: RunningGateway) -> None:
+    """H21."""
+    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+        peer.send(pdu(RQ, associate_body()))
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert peer.read_pdu()[0] == AC
+        assert peer.read_pdu() == (0, b"")
+
+
+def test_random_bytes_never_stop_the_gateway(gateway: RunningGateway) -> None:
+    """H28; the seed is fixed, so a failure repeats."""
+    generator = random.Random(28)
+    with nothing_left_behind(gateway):
+        for _ in range(60):
+            with RawPeer(gateway.port) as peer:
+                if generator.random() < 0.5:
+                    peer.associate()
+                    kind = generator.choice((1, 2, 4, 5, 6, 7, 4, 4))
+                    noise = generator.randbytes(generator.randrange(200))
+                    peer.send(pdu(kind, noise))
+                else:
+                    body = bytearray(associate_body())
+                    for _ in range(generator.randrange(1, 6)):
+                        body[generator.randrange(len(body))] = generator.randrange(256)
+                    peer.send(pdu(RQ, bytes(body)))
+    good_store(gateway.port)
+
+
+def test_idle_connections_are_closed_oldest_first(tmp_path: Path) -> None:
+    """H29: silent ones beyond the places of one address push each other out, never a speaker."""
+    with running_gateway(tmp_path) as gateway:
+        silent = [RawPeer(gateway.port) for _ in range(150)]
+        good_store(gateway.port)
+        eventually(lambda: association_threads() <= 64)
+        assert silent[0].read_pdu() == (0, b"")
+        good_store(gateway.port)
+        for peer in silent:
+            peer.socket.close()
+        eventually(lambda: association_threads() == 0)
+
+
+def _drip(peer: RawPeer, data: bytes, interval_s: float) -> None:
+    try:
+        for byte in data:
+            peer.send(bytes((byte,)))
+            time.sleep(interval_s)
+    except OSError:
+        return  # cut off, which is what the test waits for
+
+
+@pytest.mark.parametrize("where", ["request-header", "request-body", "data-header", "data-body"])
+def test_one_byte_at_a_time_ends_by_the_clock(tmp_path: Path, where: str) -> None:
+    """H25: the deadline is of the whole PDU, not of each read."""
+    limits = AssociationLimits(request_timeout_s=0.6, pdu_timeout_s=0.6)
+    with running_gateway(tmp_path, limits) as gateway, RawPeer(gateway.port) as peer:
+        data = pdu(RQ, associate_body())
+        skipped = {"request-body": 7}.get(where, 0)
+        if where.startswith("data"):
+            peer.associate()
+            data = MESSAGE
+            skipped = 7 if where == "data-body" else 0
+        peer.send(data[:skipped])
+        started = time.monotonic()
+        drip = threading.Thread(target=_drip, args=(peer, data[skipped:], 0.05))
+        drip.start()
+        kind, _ = peer.read_pdu()
+        assert time.monotonic() - started < 3
+        assert kind == (ABORT if where.startswith("data") else 0)
+        peer.socket.close()
+        drip.join()
