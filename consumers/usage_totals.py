@@ -72,10 +72,13 @@ LIMIT {INTERVALS_MAX}
 """
 
 _DAYS = """
-SELECT DISTINCT toDate(assumeNotNull(received_at)) AS day FROM usage_facts
-WHERE isNotNull(received_at)
-UNION DISTINCT
-SELECT DISTINCT toDate(minute) FROM usage_intervals
+SELECT day FROM
+(
+    SELECT DISTINCT toDate(assumeNotNull(received_at)) AS day FROM usage_facts
+    WHERE isNotNull(received_at)
+    UNION DISTINCT
+    SELECT DISTINCT toDate(minute) AS day FROM usage_intervals
+)
 ORDER BY day
 """
 

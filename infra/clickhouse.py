@@ -15,7 +15,12 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DataError,
+    Error,
+    ProgrammingError,
+)
 
 from contracts.failures import PoisonError, Reason
 from infra.clickhouse_errors import translate
@@ -126,6 +131,9 @@ def _translated(doing: str, is_insert: bool = False) -> Iterator[None]:
         yield
     except DataError as cause:
         raise translate(117, doing, is_insert) from cause
+    except ProgrammingError as cause:
+        # The driver compares columns with the table before it sends any row: code 16 is theirs.
+        raise translate(cause.code or 16, doing, is_insert) from cause
     except Error as cause:
         raise translate(cause.code, doing, is_insert) from cause
     except ClickHouseError as cause:

@@ -9,6 +9,7 @@ import pytest
 
 from infra.clickhouse import ClickHouseDatabase
 from infra.migrate import migrate
+from infra.seams import Database
 from infra.settings import Settings
 
 VIEWS = {
@@ -49,7 +50,7 @@ def everything(database: ClickHouseDatabase) -> dict[str, list[dict[str, Any]]]:
     return told
 
 
-def empty_all(database: ClickHouseDatabase) -> None:
+def empty_all(database: Database) -> None:
     """Takes every row out of every table."""
     tables = database.query(
         "SELECT name FROM system.tables WHERE database = {name:String} AND engine LIKE '%MergeTree'"

@@ -87,8 +87,8 @@ def test_every_order_of_the_halves_gives_the_same_views(database: ClickHouseData
     assert told[:2] == ("north", "MR"), "the newest scan describes, the first delivery is told"
     assert told[2] == archived([], "a").object_key, "the smallest key is its location"
     assert told[4:] == (NOON + timedelta(seconds=1), 2)
-    names = ("instances", "series", "modalities", "size_bytes", "last_received_at")
-    assert len({repr([row[name] for name in names]) for row in rows(database, "studies")}) == 1
+    counted = ("instances", "series", "modalities", "size_bytes", "last_received_at")
+    assert len({repr([row[name] for name in counted]) for row in rows(database, "studies")}) == 1
     statuses = [row["status"] for row in rows(database, "deliveries")]
     assert statuses == ["replicated", "indexed"] * len(orders)
 

@@ -1,0 +1,134 @@
+"""Columns out of a header: what the standard says, and anything else without a failure."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumers.index_header import (
+    ITEMS_PER_SEQUENCE_MAX,
+    TAGS_MAX,
+    describe,
+    parse_date,
+    parse_integer,
+)
+from tests.consumers.index_events import header
+
+
+def element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20260305", date(2026, 3, 5)),
+        ("1961.02.03", date(1961, 2, 3)),
+        ("19000101", date(1900, 1, 1)),
+        ("18991231", None),
+        ("20261305", None),
+        ("20260230", None),
+        ("2026-0305", None),
+        ("202603", None),
+        ("20260305-20260401", None),
+        ("", None),
+        ("٢٠٢٦٠٣٠٥", None),
+    ],
+)
+def test_a_date_is_a_date_or_null(text: str, expected: date | None) -> None:
+    assert parse_date(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((3, 3), ("-17", -17), (" 5 ", 5), (4.0, 4), (4.5, None), (math.nan, None)),
+        *((math.inf, None), ("1e3", None), (2**63, None), (True, None), (None, None)),
+        *(({}, None), ("9" * 40, None)),
+    ],
+)
+def test_an_integer_is_an_integer_or_null(value: object, expected: int | None) -> None:
+    assert parse_integer(value) == expected
+
+
+def test_tags_are_texts_by_path_of_keywords() -> None:
+    model = {
+        "00080008": element("CS", "ORIGINAL", "PRIMARY"),
+        "00081140": {"vr": "SQ", "Value": [{"00081155": element("UI", "1.2")}, {}]},
+        "00100010": element("PN", {"Alphabetic": "A^B", "Phonetic": "P"}),
+        "00280030": element("DS", 0.5, 2),
+        "00290010": element("LO", "ACME 1"),
+        "00291008": element("CS", "IMAGE NUM 4"),
+        "00292008": element("CS", "NOBODY"),
+        "00420011": {"vr": "OB", "InlineBinary": "AAAA"},
+        "60000010": element("US", 512),
+        "60020010": element("US", 256),
+        "00100020": {"vr": "LO"},
+    }
+    assert describe(json.dumps(model)).tags == {
+        "ImageType": "ORIGINAL\\PRIMARY",
+        "ReferencedImageSequence.0.ReferencedSOPInstanceUID": "1.2",
+        "PatientName": "A^B==P",
+        "PixelSpacing": "0.5\\2",
+        "(0029,0010)": "ACME 1",
+        "(0029,ACME 1,08)": "IMAGE NUM 4",
+        "(0029,2008)": "NOBODY",
+        "(6000,0010)": "512",
+        "(6002,0010)": "256",
+    }
+
+
+def test_tags_are_bounded() -> None:
+    items = [{"00081155": element("UI", str(number))} for number in range(2_000)]
+    model: dict[str, Any] = {"00081140": {"vr": "SQ", "Value": items}}
+    assert len(describe(json.dumps(model)).tags) == ITEMS_PER_SEQUENCE_MAX
+    model |= {f"0041{number:04X}": element("LO", "x") for number in range(0x1000, 0x1000 + 9_000)}
+    assert len(describe(json.dumps(model)).tags) == TAGS_MAX
+
+
+def test_pixel_data_length_comes_from_either_form() -> None:
+    assert describe(header(pixels=524_288)).pixel_data_bytes == 524_288
+    assert describe(header(pixels=None)).pixel_data_bytes == 0
+    inline = json.dumps({"7FE00010": {"vr": "OB", "InlineBinary": "AAECAw=="}})
+    assert describe(inline).pixel_data_bytes == 4
+    floats = json.dumps({"7FE00008": {"vr": "OF", "BulkDataURI": "sha256:?length=64"}})
+    assert describe(floats).pixel_data_bytes == 64
+
+
+def test_padding_is_no_part_of_a_text() -> None:
+    described = describe(header(x00100020=[" P1 \0"], x00080050=[None]))
+    assert (described.patient_id, described.accession_number) == ("P1", "")
+
+
+_NAMES = st.sampled_from(
+    [
+        *("vr", "Value", "SQ", "Alphabetic", "InlineBinary", "BulkDataURI", "00100010"),
+        *("00080020", "00200013", "00290010", "00291008", "7FE00010", "00081140", "0008002", "x"),
+    ]
+)
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(_NAMES, _JSON, max_size=6) | _JSON)
+def test_any_json_gives_columns(model: Any) -> None:
+    described = describe(json.dumps(model))
+    assert all(isinstance(text, str) and text for text in described.tags.values())
+    for name in ("patient_id", "patient_name", "modality", "study_time"):
+        assert isinstance(getattr(described, name), str)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_gives_columns(text: str) -> None:
+    assert 0 <= describe(text).pixel_data_bytes < 2**64
