@@ -46,7 +46,7 @@ from infra.telemetry import Metrics, logger
 IN_FLIGHT_WAIT_S = 0.003
 IDLE_WAIT_S = 0.02
 INBOX_ITEMS_PER_ROUND = 16
-REPUBLISH_CHECK_S = 30.0
+REPUBLISH_CHECK_S = 5.0
 GAUGES_INTERVAL_S = 1.0
 # What is in flight when the process is asked to stop may still be acknowledged.
 LANDING_S = 4.0

@@ -30,6 +30,7 @@ from typing import Any
 
 import pytest
 
+from infra.cluster_view import admin_client
 from infra.engines.local import engine_programs
 from infra.engines.program import Program
 from infra.local_stack import local_stack_tree
@@ -177,9 +178,23 @@ def engines() -> Iterator[Settings]:
 
 
 @pytest.fixture
-def engine_settings(engines: Settings, tmp_path: Path) -> Settings:
+def engine_settings(engines: Settings, tmp_path: Path) -> Iterator[Settings]:
     """Settings for the running engines with names and directories of this test alone."""
-    return isolated_settings(engines, tmp_path)
+    settings = isolated_settings(engines, tmp_path)
+    yield settings
+    delete_topics(settings)
+
+
+def delete_topics(settings: Settings) -> None:
+    """Removes a test's topics: some 150 partitions each, and a broker bears a few thousand."""
+    admin = admin_client(settings.kafka)
+    try:
+        prefix = settings.kafka.topic_prefix
+        found = [name for name in admin.list_topics() if prefix and name.startswith(prefix)]
+        if found:
+            admin.delete_topics(found)
+    finally:
+        admin.close()
 
 
 def _to_json(settings: Settings) -> str:

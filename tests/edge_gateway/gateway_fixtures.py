@@ -1,0 +1,59 @@
+"""Fixtures for the forwarder's tests: topics of its own, a modality, the centre, a forwarder.
+
+Invariant: every process that a test started is gone when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.provision_topics import provision_topics
+from infra.settings import Settings
+from tests.edge_gateway.forwarding import (
+    Centre,
+    ForwarderProcess,
+    Modality,
+    forwarder_settings,
+    open_modality,
+)
+
+StartForwarder = Callable[[Settings], ForwarderProcess]
+
+
+@pytest.fixture
+def north_settings(engine_settings: Settings) -> Settings:
+    """Topics of this test alone, and gateway north."""
+    provision_topics(engine_settings.kafka)
+    return forwarder_settings(engine_settings)
+
+
+@pytest.fixture
+def modality(north_settings: Settings) -> Iterator[Modality]:
+    found = open_modality(north_settings)
+    yield found
+    found.spool.close()
+
+
+@pytest.fixture
+def centre(north_settings: Settings, modality: Modality) -> Iterator[Centre]:
+    found = Centre(north_settings, modality.spool.identity.gateway_id)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def start_forwarder(tmp_path: Path) -> Iterator[StartForwarder]:
+    """Starts forwarders that are killed at the end of the test."""
+    started: list[ForwarderProcess] = []
+
+    def start(settings: Settings) -> ForwarderProcess:
+        process = ForwarderProcess(settings, tmp_path)
+        started.append(process)
+        return process.start()
+
+    yield start
+    for process in started:
+        process.end()
