@@ -78,11 +78,7 @@ def _find(engines: Engines, key: str) -> tuple[str, list[dict[str, Any]]]:
         ("study", "study_instance_uid = {key:String}"),
         ("instance", "sop_instance_uid = {key:String}"),
         ("series", "series_instance_uid = {key:String}"),
-        (
-            "accession number",
-            "study_instance_uid IN (SELECT study_instance_uid FROM studies "
-            "WHERE accession_number = {key:String})",
-        ),
+        ("accession number", "accession_number = {key:String}"),
         ("delivery", "delivery_id = {key:String}"),
     ):
         rows = database.query(

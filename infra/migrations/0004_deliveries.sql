@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS {database}.delivery_rows
     received_indexed_at SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))) COMMENT 'first insert of this half, by the writer''s clock',
     archived_indexed_at SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))) COMMENT 'first insert of this half, by the writer''s clock',
     INDEX by_study_instance_uid study_instance_uid TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX by_series_instance_uid series_instance_uid TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_sop_instance_uid sop_instance_uid TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_accession_number accession_number TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX by_association_id association_id TYPE bloom_filter(0.001) GRANULARITY 1,

@@ -63,6 +63,7 @@ def filled(
         ("instances WHERE patient_id = 'P19'", 200),
         ("deliveries WHERE delivery_id = '000000003877'", 1),
         ("deliveries WHERE study_instance_uid = '1.2.77'", 50),
+        ("deliveries WHERE series_instance_uid = '1.2.77.1'", 50),
         ("deliveries WHERE sop_instance_uid = '1.2.77.1.3877'", 1),
         ("deliveries WHERE accession_number = 'A77'", 50),
         ("quarantine", 1),
