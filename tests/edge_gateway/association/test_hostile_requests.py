@@ -198,7 +198,8 @@ def test_random_bytes_never_stop_the_gateway(gateway: RunningGateway) -> None:
 
 def test_idle_connections_are_closed_oldest_first(tmp_path: Path) -> None:
     """H29: silent ones beyond the places of one address push each other out, never a speaker."""
-    with running_gateway(tmp_path) as gateway:
+    limits = AssociationLimits(request_timeout_s=120.0)  # none goes by itself
+    with running_gateway(tmp_path, limits) as gateway:
         silent = [RawPeer(gateway.port) for _ in range(150)]
         good_store(gateway.port)
         eventually(lambda: association_threads() <= 64)
