@@ -23,10 +23,12 @@ from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_
 from infra.broker_errors import translated
 from infra.seams import PayloadGoneError
 from infra.settings import KafkaSettings
+from infra.topic_tail import gone_offsets
 
 # Deliveries of several gateways are interleaved on a partition: what is read on the way to a
 # chunk is kept for the next deliveries instead of being fetched again.
 LOOK_AHEAD_BYTES_MAX = 48 * MIB
+NOWHERE = -1  # the position of a partition that was never read
 # Further ahead than this a seek is cheaper than reading on.
 LOOK_AHEAD_RECORDS_MAX = 64
 FETCH_BYTES_MAX = 16 * MIB
@@ -98,7 +100,7 @@ class KafkaPayloadReader:
         while (partition, offset) not in self._ahead:
             if self._positions[partition] > offset:
                 raise PayloadGoneError(f"{where}: no record there")
-            if self._read_on(consumer, tracked, where):
+            if self._read_on(consumer, tracked, offset, where):
                 continue
             self._require_inside(consumer, tracked, offset, where)
             if time.monotonic() > deadline:
@@ -123,28 +125,35 @@ class KafkaPayloadReader:
         if wanted not in assigned:
             self._consumer.assign([*assigned, wanted])
             self._consumer.pause(wanted)
-            self._consumer.seek(wanted, 0)
-            self._positions[wanted.partition] = 0
+            self._positions[wanted.partition] = NOWHERE
         return self._consumer
 
     def _go_to(self, consumer: Any, wanted: Any, offset: int) -> None:
         """Makes `wanted` the only partition that is fetched, at or shortly before `offset`."""
         position = self._positions[wanted.partition]
-        if not position <= offset <= position + LOOK_AHEAD_RECORDS_MAX:
-            consumer.seek(wanted, offset)
-            self._positions[wanted.partition] = offset
+        if position == NOWHERE or not position <= offset <= position + LOOK_AHEAD_RECORDS_MAX:
+            self._seek(consumer, wanted, offset)
         others = [other for other in consumer.assignment() if other != wanted]
         consumer.pause(*others)
         consumer.resume(wanted)
 
-    def _read_on(self, consumer: Any, wanted: Any, where: str) -> bool:
+    def _seek(self, consumer: Any, wanted: Any, offset: int) -> None:
+        consumer.seek(wanted, offset)
+        self._positions[wanted.partition] = offset
+
+    def _read_on(self, consumer: Any, wanted: Any, offset: int, where: str) -> bool:
         """Takes what the next poll brings into the look-ahead; False when it brings nothing."""
         restore_parked(consumer)
         with translated(f"reading {where}"):
             try:
                 polled = consumer.poll(timeout_ms=int(SILENCE_S * 1000))
             except (OffsetOutOfRangeError, LogTruncationError) as cause:
-                raise PayloadGoneError(f"{where}: out of the log's range") from cause
+                is_about_it = wanted.partition in gone_offsets(cause)
+                if is_about_it and self._positions[wanted.partition] == offset:
+                    raise PayloadGoneError(f"{where}: out of the log's range") from cause
+                # What went out of range is only where we were reading on from.
+                self._seek(consumer, wanted, offset)
+                return True
         for tracked, records in polled.items():
             for record in records:
                 self._keep((tracked.partition, record.offset), record.value or b"")
