@@ -17,7 +17,8 @@ from consumers.spec import BatchLimits, ConsumerSpec, Record
 from contracts.codec import decode
 from contracts.failures import HilumError, PoisonError, Reason
 from infra.clock import Clock
-from infra.group_consumer import GroupConsumer, Partition
+from infra.group_consumer import GroupConsumer
+from infra.partitions import Partition
 from infra.seams import ConsumedRecord
 
 MIB = 1024 * 1024

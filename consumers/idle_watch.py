@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.group_consumer import Partition, Span
+from infra.partitions import Partition, Span
 
 IDLE_S_MAX = 30.0
 

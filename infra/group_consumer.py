@@ -9,7 +9,6 @@ rebalance callbacks: they only note.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -17,9 +16,10 @@ from kafka import errors as kafka_errors
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
-from contracts.failures import FatalError, RetryableError
+from contracts.failures import RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
+from infra.partitions import Partition, Span, require_history
 from infra.seams import ConsumedRecord
 from infra.settings import KafkaSettings
 from infra.telemetry import logger
@@ -42,22 +42,6 @@ _LOST_MEMBERSHIP: tuple[type[Exception], ...] = (
     kafka_errors.UnknownMemberIdError,
 )
 _log = logger("group-consumer")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
-    """One partition of a topic, by its plain name."""
-
-    topic: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A partition's position (what is read next) and its log's end."""
-
-    position: int
-    end: int
 
 
 class RebalancedError(Exception):
@@ -238,7 +222,7 @@ class GroupConsumer:
                 first[partition] = int(begins[tp])
                 continue
             offset = min(committed[tp].offset, divergent.get(partition, committed[tp].offset))
-            _refuse_gap(self._group, partition, offset, range(begins[tp], ends[tp] + 1))
+            require_history(self._group, partition, offset, range(begins[tp], ends[tp] + 1))
             self._committed[partition] = offset
         self.seek({**self._committed, **first})
         self._is_unresolved = False
@@ -307,12 +291,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         self._is_changed = True
         self.has_joined = False
-
-
-def _refuse_gap(group: str, partition: Partition, offset: int, there: range) -> None:
-    if offset not in there:
-        raise FatalError(
-            f"group {group} stands at {offset} of {partition.topic}/{partition.number}, which has "
-            f"{there.start} to {there.stop - 1}: history is missing",
-            "rebuild what this consumer writes with `hilum replay`",
-        )

@@ -1,0 +1,61 @@
+"""What the second site waits for, and what it sets aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers import dr_replica
+from contracts.events import PackReplicated
+from contracts.packs import ARCHIVED_AT_METADATA
+from contracts.topics import PACK_ARCHIVED
+from infra.settings import Settings
+from tests.consumers import story
+from tests.consumers.bus import header
+from tests.consumers.damage import overwrite_object, remove_object
+from tests.consumers.final_states import FINAL_STATES, packs_in
+from tests.consumers.world import World, member_of, world_of
+
+
+@pytest.fixture
+def world(engines: Settings, tmp_path: Path) -> Iterator[World]:
+    with world_of(engines, tmp_path) as ready:
+        yield ready
+
+
+def test_a_pack_that_the_first_site_lacks_holds_the_line_until_it_is_there(world: World) -> None:
+    told = story.deliveries(5)
+    packs = world.tell(told, [PACK_ARCHIVED])[PACK_ARCHIVED]
+    missing = packs[0]
+    kept = b"".join(world.engines.primary.object_store.open(missing.object_key))
+    remove_object(world.settings.primary.object_store, missing.object_key)
+    world.publish(packs)
+    with member_of(world, dr_replica.SPEC) as member:
+        member.wait_reason("does not have it")
+        assert not member.runner.readiness.is_ready
+        assert world.bus.events(PackReplicated) == []
+        path = world.directory / "again.tar"
+        path.write_bytes(kept)
+        metadata = {ARCHIVED_AT_METADATA: missing.archived_at.isoformat()}
+        world.engines.primary.object_store.put_file(
+            missing.object_key, path, missing.object_sha256, metadata
+        )
+        world.wait_committed(dr_replica.SPEC)
+        FINAL_STATES["dr-replica"](world, told)
+
+
+def test_a_pack_that_is_damaged_at_the_first_site_is_a_dead_letter(world: World) -> None:
+    told = story.deliveries(15)
+    packs = world.tell(told, [PACK_ARCHIVED])[PACK_ARCHIVED]
+    damaged = packs[0]
+    overwrite_object(world.settings.primary.object_store, damaged.object_key)
+    world.publish(packs)
+    with member_of(world, dr_replica.SPEC):
+        world.wait_committed(dr_replica.SPEC)
+    (letter,) = world.bus.dead_letters(PACK_ARCHIVED)
+    assert header(letter, "hilum-reason") == "content_mismatch"
+    replicated = {pack.object_key for pack in world.bus.events(PackReplicated)}
+    assert replicated == {pack.object_key for pack in packs[1:]}
+    assert set(packs_in(world.engines.dr.object_store)) == replicated

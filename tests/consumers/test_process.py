@@ -1,0 +1,131 @@
+"""A consumer as a process: its exit codes, its endpoint, its last words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.failures import EXIT_FATAL, EXIT_OK
+from contracts.topics import RECEIVED
+from infra.settings import Settings
+from operations.stack_files import to_toml
+from tests.consumers import story
+from tests.consumers.bus import eventually
+from tests.consumers.world import World, settings_file, world_of
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_S = 10.0
+
+
+@pytest.fixture
+def world(engines: Settings, tmp_path: Path) -> Iterator[World]:
+    with world_of(engines, tmp_path) as ready:
+        yield ready
+
+
+class Process:
+    """`python -m consumers NAME --settings F`, its log lines as they came."""
+
+    def __init__(self, name: str, settings: Path, directory: Path) -> None:
+        self.log = directory / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "consumers", name, "--settings", str(settings)],
+                cwd=ROOT,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, line by line."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                found.append(json.loads(line))
+        return found
+
+    def line(self, event: str) -> dict[str, Any]:
+        """The first line of this event, once it is there."""
+        eventually(lambda: any(x["event"] == event for x in self.lines()), f"a line {event!r}")
+        return next(x for x in self.lines() if x["event"] == event)
+
+    def exit_code(self) -> int:
+        """Waits for the end."""
+        return self.child.wait(60)
+
+
+@pytest.fixture
+def process(world: World, tmp_path: Path) -> Iterator[Any]:
+    """Starts consumers by name; none outlives the test."""
+    started: list[Process] = []
+    tree = json.loads(settings_file(world.settings, tmp_path / "settings.json").read_text())
+    path = tmp_path / "settings.toml"
+    path.write_text(to_toml(tree))
+
+    def start(name: str) -> Process:
+        started.append(Process(name, path, tmp_path))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.child.kill()
+        one.child.wait()
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """An answer of the process's endpoint."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read()
+
+
+def test_it_consumes_tells_its_state_and_stops_when_asked(world: World, process: Any) -> None:
+    told = story.deliveries(10)
+    world.publish(world.tell(told, [RECEIVED])[RECEIVED])
+    running = process("object-archive")
+    port = running.line("started")["http_port"]
+    eventually(lambda: get(port, "/readyz") == (200, b'{"ready":true,"reason":"running"}'), "ready")
+    eventually(lambda: world.bus.lag("object-archive", [RECEIVED]) == 0, "all committed")
+    metrics = get(port, "/metrics")[1].decode()
+    assert 'hilum_consumer_records_total{outcome="written"} 10.0' in metrics
+    assert "hilum_ready 1.0" in metrics
+    second = process("object-archive-2")
+    port_2 = second.line("started")["http_port"]
+    eventually(lambda: get(port_2, "/readyz")[0] == 200, "a second member")
+    asked_at = time.monotonic()
+    for one in (running, second):
+        one.child.send_signal(signal.SIGTERM)
+    assert [running.exit_code(), second.exit_code()] == [EXIT_OK, EXIT_OK]
+    assert time.monotonic() - asked_at < STOP_S
+    eventually(lambda: world.bus.members("object-archive") == 0, "no member left behind")
+
+
+def test_a_broken_deploy_ends_with_78_and_says_why(world: World, process: Any) -> None:
+    event = world.tell(story.deliveries(1), [RECEIVED])[RECEIVED][0]
+    key = story.key_of(event)
+    world.bus.publish([world.bus.event_record(event, key, b"poison", str(n)) for n in range(120)])
+    stopped = process("metadata-index")
+    assert stopped.exit_code() == EXIT_FATAL
+    last = stopped.line("stopped")
+    assert "100 in a row" in last["reason"] and "hilum dlq list" in last["next_step"]
+    assert world.bus.lag("metadata-index", [RECEIVED]) == 120
+    assert "SYN" not in stopped.log.read_text()
+
+
+def test_a_name_that_is_none_is_answered_with_the_nearest(process: Any) -> None:
+    unknown = process("objekt-archive")
+    assert unknown.exit_code() == EXIT_FATAL
+    assert unknown.line("stopped")["next_step"] == "did you mean 'object-archive'?"
