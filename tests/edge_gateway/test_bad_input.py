@@ -205,7 +205,7 @@ def test_a_full_spool_answers_a700_then_rejects_then_heals(tmp_path: Path) -> No
     with running_gateway(tmp_path, spool=spool) as gateway:
         with RawPeer(gateway.port) as peer:
             peer.associate()
-            statuses = []
+            statuses: list[int] = []
             while 0xA700 not in statuses and len(statuses) < 40:
                 statuses.append(peer.store(store_command(), data_set(padding=2 * MIB)))
             assert statuses[-1] == 0xA700 and statuses.count(0) >= 2
