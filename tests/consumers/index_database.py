@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers.index_writer import IndexWriter
+from contracts.events import (
+    AssociationReceipt,
+    Event,
+    InstanceReceived,
+    PackArchived,
+    PackReplicated,
+)
 from infra.clickhouse import ClickHouseDatabase
+from infra.clock import SystemClock
 from infra.migrate import migrate
 from infra.seams import Database
 from infra.settings import Settings
+from tests.engines import isolated_settings
 
 VIEWS = {
     "instances": "study_instance_uid, sop_instance_uid, content_sha256",
@@ -26,13 +37,33 @@ VIEWS = {
 
 
 @pytest.fixture
-def database(engine_settings: Settings) -> Iterator[ClickHouseDatabase]:
+def index_settings(engines: Settings, tmp_path: Path) -> Settings:
+    """Names of this test's own; unlike `engine_settings` it asks nothing of Kafka."""
+    return isolated_settings(engines, tmp_path)
+
+
+@pytest.fixture
+def database(index_settings: Settings) -> Iterator[ClickHouseDatabase]:
     """An empty index."""
-    migrate(engine_settings.primary.clickhouse)
-    connected = ClickHouseDatabase(engine_settings.primary.clickhouse)
+    migrate(index_settings.primary.clickhouse)
+    connected = ClickHouseDatabase(index_settings.primary.clickhouse)
     yield connected
     connected.command(f"DROP DATABASE {connected.name}")
     connected.close()
+
+
+def write(database: ClickHouseDatabase, *events: Event) -> None:
+    """One batch of the index writer."""
+
+    def of(kind: type[Event]) -> list[Any]:
+        return [event for event in events if isinstance(event, kind)]
+
+    IndexWriter(database, SystemClock()).write(
+        received=of(InstanceReceived),
+        archived=of(PackArchived),
+        replicated=of(PackReplicated),
+        receipts=of(AssociationReceipt),
+    )
 
 
 def rows(database: ClickHouseDatabase, view: str, **where: str) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from infra.clickhouse import ClickHouseDatabase
 from infra.connect import connect
 from infra.settings import Settings
 from infra.telemetry import Metrics
-from tests.consumers.index_database import database, rows
+from tests.consumers.index_database import database, index_settings, rows
 from tests.consumers.index_events import archived, content, delivery_id, receipt, received
 
-__all__ = ["database"]
+__all__ = ["database", "index_settings"]
 
 KEY = content(1)
 FAULTY: list[tuple[Event, str]] = [
@@ -55,9 +55,9 @@ def test_a_record_counts_what_it_becomes() -> None:
 
 
 def test_faulty_records_are_refused_and_the_others_written(
-    engine_settings: Settings, database: ClickHouseDatabase, tmp_path: Path
+    index_settings: Settings, database: ClickHouseDatabase, tmp_path: Path
 ) -> None:
-    engines = connect(engine_settings, "metadata-index", Metrics())
+    engines = connect(index_settings, "metadata-index", Metrics())
     writer = SPEC.build(engines)
     events = [event for event, _ in FAULTY] + [received(content(2), 2), archived([(content(2), 2)])]
     batch: list[Record[Any]] = [
@@ -73,8 +73,8 @@ def test_faulty_records_are_refused_and_the_others_written(
     assert len(rows(database, "instances")) == 1
 
 
-def test_every_example_is_told(engine_settings: Settings, database: ClickHouseDatabase) -> None:
-    engines = connect(engine_settings, "metadata-index", Metrics())
+def test_every_example_is_told(index_settings: Settings, database: ClickHouseDatabase) -> None:
+    engines = connect(index_settings, "metadata-index", Metrics())
     writer = SPEC.build(engines)
     events = [event for event_type in SPEC.inputs.values() for event in examples_of(event_type)]
     batch: list[Record[Any]] = [

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from infra.clickhouse import ClickHouseDatabase
 from infra.clickhouse_errors import translate
 from infra.migrate import apply
 from infra.settings import ClickHouseSettings, Settings
+from tests.engines import isolated_settings
 
 _TABLE = """
 CREATE TABLE things
@@ -34,8 +36,8 @@ AT = datetime(2026, 3, 5, 12, 0, 0, 123456, UTC)
 
 
 @pytest.fixture
-def clickhouse(engine_settings: Settings) -> ClickHouseSettings:
-    return engine_settings.primary.clickhouse
+def clickhouse(engines: Settings, tmp_path: Path) -> ClickHouseSettings:
+    return isolated_settings(engines, tmp_path).primary.clickhouse
 
 
 @pytest.fixture

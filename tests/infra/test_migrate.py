@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from contracts.failures import FatalError, RetryableError
 from infra.clickhouse import ClickHouseDatabase
 from infra.migrate import Migration, apply, migrate, migrations
 from infra.settings import ClickHouseSettings, Settings
+from tests.engines import isolated_settings
 
 ONE = Migration("0001_one", "CREATE TABLE IF NOT EXISTS {database}.one (a String)\nENGINE = Log;\n")
 TWO = Migration(
@@ -22,8 +24,8 @@ TWO = Migration(
 
 
 @pytest.fixture
-def clickhouse(engine_settings: Settings) -> Iterator[ClickHouseSettings]:
-    settings = engine_settings.primary.clickhouse
+def clickhouse(engines: Settings, tmp_path: Path) -> Iterator[ClickHouseSettings]:
+    settings = isolated_settings(engines, tmp_path).primary.clickhouse
     yield settings
     database = ClickHouseDatabase(settings.model_copy(update={"database": "system"}))
     database.command(f"DROP DATABASE IF EXISTS {settings.database}")
