@@ -26,8 +26,10 @@ MIB = 1024 * 1024
 IDLE_POLL_MS = 250
 # Below it a rebalance never finishes inside a poll (measured: 0 never, 100 always).
 POLL_MS_MIN = 100
-# Records beyond a batch are fetched again, so a poll asks for few.
-POLL_RECORDS_MAX = 500
+# Records beyond a batch are fetched again, so a poll asks for few, and for fewer where they are
+# large: 500 events with the header of an enhanced CT would be 1.6 GB in one answer.
+POLL_RECORDS_FIRST, POLL_RECORDS_MAX = 50, 500
+POLL_BYTES_MAX = 16 * MIB
 # The encoded records themselves, which a consumer's own `size_bytes` may not count at all.
 ENCODED_BYTES_MAX = 64 * MIB
 
@@ -68,6 +70,7 @@ class Gatherer:
         self._clock = clock
         # Seconds spent in `gather`, for telling a partition that is stuck from one that waits.
         self.polling_s = 0.0
+        self._poll_records_max = POLL_RECORDS_FIRST
 
     def gather(self, stop: threading.Event) -> Batch | None:
         """A batch that reached one of its limits; None when nothing came or `stop` was set.
@@ -92,11 +95,12 @@ class Gatherer:
         while not stop.is_set():
             room = self._limits.records_max - len(batch.raw)
             timeout_ms = min(max(left_ms, POLL_MS_MIN), IDLE_POLL_MS)
-            polled = self._consumer.poll(timeout_ms, min(room, POLL_RECORDS_MAX))
+            polled = self._consumer.poll(timeout_ms, min(room, self._poll_records_max))
             if self._consumer.take_interruption() or not (polled or batch.raw):
                 return False
             if not batch.raw:
                 first_at = self._clock.monotonic()
+            self._adapt(polled)
             beyond = self._take(batch, polled)
             self._consumer.seek(_first_offsets(beyond))
             age_ms = int((self._clock.monotonic() - first_at) * 1000)
@@ -104,6 +108,11 @@ class Gatherer:
             if beyond or left_ms <= 0 or self._is_full(batch):
                 return True
         return False
+
+    def _adapt(self, polled: Sequence[ConsumedRecord]) -> None:
+        largest = max(map(_encoded_bytes, polled), default=0)
+        if largest:
+            self._poll_records_max = min(max(POLL_BYTES_MAX // largest, 1), POLL_RECORDS_MAX)
 
     def _take(self, batch: Batch, polled: Sequence[ConsumedRecord]) -> Sequence[ConsumedRecord]:
         """Adds what fits; gives back the rest."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from contracts.events import (
     CustodyRecorded,
@@ -97,13 +98,18 @@ def packs_in(store: ObjectStore) -> dict[str, dict[str, bytes]]:
         for stored in store.list(prefix):
             data = b"".join(store.open(stored.key))
             assert hashlib.sha256(data).hexdigest() in stored.key
-            contents = read_pack(lambda o, n, data=data: data[o : o + n], len(data))  # type: ignore[misc]
+            contents = read_pack(partial(range_of, data), len(data))
             ends = [member.offset_bytes + member.length_bytes for member in contents.members]
             found[stored.key] = {
                 event.delivery_id: data[end - event.size_bytes : end]
                 for event, end in zip(contents.events, ends, strict=True)
             }
     return found
+
+
+def range_of(data: bytes, offset_bytes: int, length_bytes: int) -> bytes:
+    """Part of an object that was read whole."""
+    return data[offset_bytes : offset_bytes + length_bytes]
 
 
 def instances(database: Database) -> set[tuple[str, str]]:
