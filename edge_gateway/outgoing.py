@@ -49,7 +49,10 @@ class FileProblem:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingInstance:
-    """A data set in a file: its bytes are `size_bytes` from `offset_bytes` on, group 2 aside."""
+    """A data set in a file: its bytes are `size_bytes` from `offset_bytes` on, group 2 aside.
+
+    `warning` is for people: what is sent is all there is, and it is not whole.
+    """
 
     path: Path
     offset_bytes: int
@@ -57,6 +60,7 @@ class OutgoingInstance:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,15 @@ def _read(path: Path, file: BinaryIO, size_bytes: int) -> OutgoingInstance | Fil
     sop_instance_uid = scanned.sop_instance_uid or start.sop_instance_uid
     if _MEDIA_DIRECTORY in (start.sop_class_uid, sop_class_uid):
         return FileProblem(path, ProblemKind.NOT_STORABLE, "a DICOMDIR is not an instance")
-    if scanned.reason == HeaderReason.TRUNCATED or length == 0:
-        return FileProblem(path, ProblemKind.TRUNCATED, "the data set ends inside an element")
+    is_cut = scanned.reason == HeaderReason.TRUNCATED
+    if length == 0 or (is_cut and not scanned.sop_instance_uid):
+        return FileProblem(path, ProblemKind.TRUNCATED, "the data set ends before its UIDs")
     if not (is_uid(sop_class_uid) and is_uid(sop_instance_uid)):
         return FileProblem(path, ProblemKind.NO_UIDS, "no SOP Class UID or SOP Instance UID")
+    # A cut file may be the last copy of an image: it is sent as it is, and said to be cut.
+    warning = "the data set ends inside an element" if is_cut else ""
     return OutgoingInstance(
-        path, start.offset_bytes, length, sop_class_uid, sop_instance_uid, syntax
+        path, start.offset_bytes, length, sop_class_uid, sop_instance_uid, syntax, warning
     )
 
 

@@ -125,6 +125,8 @@ def show_sent(report: SendReport) -> None:
         out.print(f"{report.resent} sent again after a lost association")
     for problem in report.problems:
         out.print(f"[red]not sent[/] {problem.name}: {problem.reason}", soft_wrap=True)
+    for warning in report.warnings:
+        out.print(f"[yellow]sent as it is[/] {warning.name}: {warning.reason}", soft_wrap=True)
     for study in report.study_instance_uids:
         out.print(f"study {study}", soft_wrap=True)
 

@@ -46,7 +46,10 @@ class SendRequest:
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """The keys of `hilum send --json`. `statuses` counts C-STORE responses, by hex status."""
+    """The keys of `hilum send --json`. `statuses` counts C-STORE responses, by hex status.
+
+    `warnings` name what was sent as it is and is not whole; they do not make the answer bad.
+    """
 
     ok: bool
     to: str
@@ -59,6 +62,7 @@ class SendReport:
     seconds: float
     study_instance_uids: tuple[str, ...]
     problems: tuple[InputProblem, ...]
+    warnings: tuple[InputProblem, ...]
 
 
 def send(context: Context, request: SendRequest) -> SendReport:
@@ -142,6 +146,11 @@ def _send_all(
         seconds=round(summary.elapsed_s, 3),
         study_instance_uids=tuple(study for study in studies if study),
         problems=tuple(problems[:PROBLEMS_LISTED_MAX]),
+        warnings=tuple(
+            InputProblem(str(instance.path), instance.warning)
+            for instance in instances
+            if instance.warning
+        )[:PROBLEMS_LISTED_MAX],
     )
 
 

@@ -220,6 +220,20 @@ def _answer_once(listening: socket.socket, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [data_set(padding=500)[:-100], (FILES / "CT_small.dcm").read_bytes()[:3000]],
+)
+def test_a_cut_file_with_uids_is_sent_as_it_is_with_a_warning(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    instance = read_outgoing(path)
+    assert isinstance(instance, OutgoingInstance) and instance.warning
+    assert instance.offset_bytes + instance.size_bytes == len(content)
+
+
+@pytest.mark.parametrize(
     ("content", "kind"),
     [
         (b"", ProblemKind.EMPTY),
@@ -227,9 +241,7 @@ def _answer_once(listening: socket.socket, answer: bytes) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(400), ProblemKind.NOT_DICOM),
         (bytes(128) + b"DICM", ProblemKind.TRUNCATED),
         (bytes(128) + b"DICM\x02\x00\x00\x00UL\x04", ProblemKind.NOT_DICOM),
-        (data_set(padding=500)[:-100], ProblemKind.TRUNCATED),
         (data_set()[:30], ProblemKind.TRUNCATED),
-        ((FILES / "CT_small.dcm").read_bytes()[:3000], ProblemKind.TRUNCATED),
         ((FILES / "CT_small.dcm").read_bytes()[:200], ProblemKind.NOT_DICOM),
         (bytes.fromhex("0800600002000000") + b"CT", ProblemKind.NO_UIDS),
         ((FILES / "dicomdirtests" / "DICOMDIR").read_bytes(), ProblemKind.NOT_STORABLE),
