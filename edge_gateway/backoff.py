@@ -10,7 +10,7 @@ import random
 from infra.clock import Clock
 
 FIRST_S = 0.5
-RETRYABLE_S_MAX = 30.0
+RETRYABLE_S_MAX = 10.0
 # Credentials and missing rights heal only by a person, who must not have to restart us as well.
 FATAL_S = 30.0
 

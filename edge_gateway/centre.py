@@ -31,7 +31,8 @@ POLL_S = 0.05
 # Also notices a broker that is gone, which a waiting poll does not.
 IDENTITY_CHECK_S = 10.0
 _PUT_WAIT_S = 0.2
-_STOP_WAIT_S = 8.0
+# The thread may stand in a question to a broker that is gone; it holds nothing to be saved.
+_STOP_WAIT_S = 1.0
 PUBLISHED_TOPICS = (PAYLOAD.name, RECEIVED.name)
 HEARD_TOPICS = (CUSTODY, GATEWAY_REQUEST, GATEWAY_STATE)
 _LOG = logger("centre")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -165,12 +166,11 @@ def board(entry: LedgerEntry, reader: SpoolReader, sender: Sender) -> Flight:
     Raises SpoolEntryGone, SpoolCorrupt, OSError.
     """
     delivery = facts_of(reader, entry)
-    body = reader.open_body(delivery, entry.location)
-    try:
-        return Flight(entry, delivery, body, sender)
-    except BaseException:
-        body.close()
-        raise
+    with ExitStack() as until_made:
+        body = until_made.enter_context(reader.open_body(delivery, entry.location))
+        flight = Flight(entry, delivery, body, sender)
+        until_made.pop_all()
+    return flight
 
 
 def _scan(delivery: SpooledDelivery, body: SpoolBody) -> tuple[ContentKey, FittedHeader]:

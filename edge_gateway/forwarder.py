@@ -49,7 +49,7 @@ INBOX_ITEMS_PER_ROUND = 16
 REPUBLISH_CHECK_S = 5.0
 GAUGES_INTERVAL_S = 1.0
 # What is in flight when the process is asked to stop may still be acknowledged.
-LANDING_S = 4.0
+LANDING_S = 3.0
 _PROBLEMS_TOLD = 3
 _LOG = logger("forwarder")
 
@@ -171,6 +171,9 @@ class Forwarder:
 
     def _connected(self, published_to: str) -> None:
         self._published_to = published_to
+        # Whatever failed before: now is the time to try again.
+        self._parts.pipeline.retry_now()
+        self._parts.receipts.retry_now()
         again = self._parts.progress.spool_again_unless_at(published_to)
         if again:
             _LOG.warning("published to logs that are gone, publishing again", deliveries=again)

@@ -96,6 +96,10 @@ class Pipeline:
             _LOG.warning("publishing failed", reason=str(failure), flights=len(self._flights))
             return True
 
+    def retry_now(self) -> None:
+        """Ends the pause after a failure."""
+        self._backoff.succeeded()
+
     def abandon(self) -> None:
         """Drops what is in flight; it is spooled still."""
         while self._flights:

@@ -72,6 +72,10 @@ class ReceiptPublisher:
             _LOG.warning("publishing receipts failed", reason=str(failure), again_in_s=delay_s)
             return False
 
+    def retry_now(self) -> None:
+        """Ends the pause after a failure."""
+        self._backoff.succeeded()
+
     def _settle(self) -> bool:
         moved = False
         for association_id, (page, pending) in list(self._pending.items()):

@@ -12,13 +12,9 @@ import pytest
 
 from infra.provision_topics import provision_topics
 from infra.settings import Settings
-from tests.edge_gateway.forwarding import (
-    Centre,
-    ForwarderProcess,
-    Modality,
-    forwarder_settings,
-    open_modality,
-)
+from tests.edge_gateway.centre_side import Centre
+from tests.edge_gateway.forwarding import ForwarderProcess, forwarder_settings
+from tests.edge_gateway.modality import Modality, open_modality
 
 StartForwarder = Callable[[Settings], ForwarderProcess]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 from contracts.events import InstanceReceived
@@ -12,15 +13,8 @@ from contracts.identity import record_key
 from contracts.topics import CHUNK_BYTES_MAX, PAYLOAD
 from infra.broker import partition_for_key
 from infra.settings import Settings
-from tests.edge_gateway.forwarding import (
-    CT_IMAGE_STORAGE,
-    MIB,
-    Centre,
-    Modality,
-    eventually,
-    forwarder_settings,
-    open_modality,
-)
+from tests.edge_gateway.centre_side import Centre
+from tests.edge_gateway.forwarding import MIB, ForwarderProcess, eventually, forwarder_settings
 from tests.edge_gateway.gateway_fixtures import (
     StartForwarder,
     centre,
@@ -28,6 +22,7 @@ from tests.edge_gateway.gateway_fixtures import (
     north_settings,
     start_forwarder,
 )
+from tests.edge_gateway.modality import CT_IMAGE_STORAGE, Modality, open_modality
 
 __all__ = ["centre", "modality", "north_settings", "start_forwarder"]
 STUDY = "1.2.826.0.1.3680043.8.498.100"
@@ -113,8 +108,7 @@ def test_a_killed_forwarder_loses_nothing_and_repeats_only_the_same_deliveries(
     modality.store_study(STUDY, 600, 30_000)
     for _ in range(3):
         process = start_forwarder(north_settings)
-        published = "hilum_forward_published_total"
-        eventually(lambda each=process: each.metric(published) > 0, "under way", 0.001)
+        eventually(partial(is_under_way, process), "under way", 0.001)
         process.kill()
     assert len(centre.received_ids()) < len(modality.order), "killed too late to show anything"
     start_forwarder(north_settings)
@@ -228,6 +222,10 @@ def test_a_copied_spool_publishes_nothing_and_says_so(
     assert centre.received_ids() == set(modality.order)
     assert first.readiness()[0] and not second.readiness()[0]
     copied.spool.close()
+
+
+def is_under_way(process: ForwarderProcess) -> bool:
+    return process.metric("hilum_forward_published_total") > 0
 
 
 def modality_ledger(settings: Settings) -> list[Path]:

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from contracts.events import CustodyState, RequestKind
 from infra.settings import Settings
-from tests.edge_gateway.forwarding import (
-    MIB,
-    Centre,
-    Modality,
-    archived,
-    eventually,
-    forwarder_settings,
-)
+from tests.edge_gateway.centre_side import Centre, archived
+from tests.edge_gateway.forwarding import MIB, eventually, forwarder_settings
 from tests.edge_gateway.gateway_fixtures import (
     StartForwarder,
     centre,
@@ -19,6 +13,7 @@ from tests.edge_gateway.gateway_fixtures import (
     north_settings,
     start_forwarder,
 )
+from tests.edge_gateway.modality import Modality
 
 __all__ = ["centre", "modality", "north_settings", "start_forwarder"]
 STUDY = "1.2.826.0.1.3680043.8.498.200"

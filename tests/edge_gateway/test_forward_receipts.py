@@ -5,16 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from contracts.events import AssociationReceipt, StatusTotal
 from infra.settings import Settings
-from tests.edge_gateway.forwarding import (
-    Centre,
-    Modality,
-    eventually,
-    forwarder_settings,
-    open_modality,
-)
+from tests.edge_gateway.centre_side import Centre
+from tests.edge_gateway.forwarding import ForwarderProcess, eventually, forwarder_settings
 from tests.edge_gateway.gateway_fixtures import (
     StartForwarder,
     centre,
@@ -22,9 +18,14 @@ from tests.edge_gateway.gateway_fixtures import (
     north_settings,
     start_forwarder,
 )
+from tests.edge_gateway.modality import Modality, open_modality
 
 __all__ = ["centre", "modality", "north_settings", "start_forwarder"]
 STUDY = "1.2.826.0.1.3680043.8.498.300"
+
+
+def is_connected(process: ForwarderProcess) -> bool:
+    return process.metric("hilum_ready") > 0
 
 
 def pages_of(centre: Centre, association_id: str) -> list[AssociationReceipt]:
@@ -110,7 +111,7 @@ def test_a_killed_forwarder_tells_every_receipt_and_repeats_equal_pages(
         modality.release(association_id)
     for _ in range(3):
         process = start_forwarder(north_settings)
-        eventually(lambda each=process: each.metric("hilum_ready") > 0, "connected", 0.001)  # type: ignore[misc]
+        eventually(partial(is_connected, process), "connected", 0.001)
         process.kill()
     start_forwarder(north_settings)
     eventually(
