@@ -9,11 +9,7 @@ from __future__ import annotations
 import struct
 
 from contracts.events import InstanceReceived
-
-# A UID under the UUID root (PS3.5 B.2), minted once for this software; it is part of every
-# member's bytes and so of the pack format.
-IMPLEMENTATION_CLASS_UID = "2.25.209338361904478912470326541278903354197"
-IMPLEMENTATION_VERSION_NAME = "HILUM_1"
+from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _PREAMBLE = bytes(128) + b"DICM"
 _VERSION_VALUE = b"\x00\x01"

@@ -110,7 +110,9 @@ def _setting_row(name: str, field: FieldInfo) -> str:
         default = "see below"
     else:
         default = f"`{field.default}`"
-    return f"| {name} | {_type_text(field.annotation)} | {default} | {limits} |".replace("\\", "\\\\")
+    return f"| {name} | {_type_text(field.annotation)} | {default} | {limits} |".replace(
+        "\\", "\\\\"
+    )
 
 
 def _type_text(annotation: object) -> str:

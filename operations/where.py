@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.connect import Engines
-
 from contracts.events import GatewayState
+from infra.connect import Engines
 from operations.custody_sources import gateway_states
 
 STATES = ("spooled", "published", "archived", "indexed", "replicated")

@@ -52,7 +52,6 @@ BROAD_EXCEPT_IN = {
     "edge_gateway/intake.py",
     "infra/schema_registry.py",
     "infra/engines",
-    "operations/cli.py",
 }
 POLL_IN = {
     "consumers/runner.py",
