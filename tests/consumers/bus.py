@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kafka.errors import UnknownTopicOrPartitionError
-
 from contracts.codec import decode
 from contracts.envelope import Origin, event_headers
 from contracts.events import Event
 from contracts.failures import RetryableError
-from contracts.topics import BY_EVENT, TOPICS, Topic
+from contracts.topics import BY_EVENT, Topic
 from infra.broker import KafkaPublisher
 from infra.clock import SystemClock
 from infra.cluster_view import ClusterView, admin_client
@@ -106,10 +103,9 @@ class Bus:
             admin.close()
 
     def close(self) -> None:
-        """Deletes the topics."""
+        """Releases the connections."""
         self._publisher.close()
         self.view.close()
-        delete_topics(self.kafka, [name for t in TOPICS for name in (t.name, t.dlq_name)])
 
 
 @contextmanager
@@ -126,9 +122,7 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
     """Deletes topics by their plain names."""
     admin: Any = admin_client(kafka)
     try:
-        # a slow broker is asked twice by the client, and the second answer is "unknown"
-        with contextlib.suppress(UnknownTopicOrPartitionError):
-            admin.delete_topics([kafka.topic_prefix + name for name in names])
+        admin.delete_topics([kafka.topic_prefix + name for name in names])
     finally:
         admin.close()
 

@@ -27,7 +27,7 @@ from infra.telemetry import Metrics
 from tests.consumers import story
 from tests.consumers.bus import Bus, eventually
 from tests.consumers.story import Delivery
-from tests.engines import _to_json, isolated_settings
+from tests.engines import _to_json, delete_topics, isolated_settings
 from tests.tcp_proxy import TcpProxy
 
 STOP_S = 30.0
@@ -165,6 +165,7 @@ def world_of(settings: Settings, directory: Path) -> Iterator[World]:
             site.database.command(f"DROP DATABASE IF EXISTS {site.database.name} SYNC")
         world.engines.close()
         world.bus.close()
+        delete_topics(own)
 
 
 def settings_file(settings: Settings, path: Path) -> Path:
