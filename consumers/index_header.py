@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -131,27 +131,28 @@ def tags_of(data_set: Header) -> dict[str, str]:
 def _walk(data_set: Header, prefix: str) -> Iterator[tuple[str, str]]:
     creators: dict[str, str] = {}
     for tag, element in data_set.items():
-        if not isinstance(element, dict) or not _ELEMENT.match(tag):
+        values = element.get("Value") if isinstance(element, dict) else None
+        if not values or not isinstance(values, list):
             continue
-        values = element.get("Value")
-        if not isinstance(values, list) or not values:
+        path = _public_path(tag) or _private_path(tag, creators)
+        if path is None:
             continue
-        path = prefix + _path_of(tag, creators)
         if element.get("vr") == "SQ":
             for index, item in enumerate(values[:ITEMS_PER_SEQUENCE_MAX]):
                 if isinstance(item, dict):
-                    yield from _walk(item, f"{path}.{index}.")
+                    yield from _walk(item, f"{prefix}{path}.{index}.")
             continue
-        text = "\\".join(map(_value_text, values))
+        text = _joined(values)
         if tag[4:6] == "00" and int(tag[3], 16) % 2:
             creators[tag[:4] + tag[6:]] = text
         if text:
-            yield path, text
+            yield prefix + path, text
 
 
-def _path_of(tag: str, creators: Mapping[str, str]) -> str:
-    if int(tag[3], 16) % 2 == 0:
-        return _public_path(tag)
+def _private_path(tag: str, creators: Mapping[str, str]) -> str | None:
+    """None for what is no tag at all."""
+    if not _ELEMENT.match(tag):
+        return None
     creator = creators.get(tag[:6])
     if creator is None:
         return _numeric(tag)
@@ -159,7 +160,10 @@ def _path_of(tag: str, creators: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=16_384)
-def _public_path(tag: str) -> str:
+def _public_path(tag: str) -> str | None:
+    """None for a private tag, and for what is none."""
+    if not _ELEMENT.match(tag) or int(tag[3], 16) % 2:
+        return None
     number = int(tag, 16)
     keyword = keyword_for_tag(number)
     # Groups 50xx and 60xx repeat: sixteen overlays share one keyword, which names none of them.
@@ -170,6 +174,13 @@ def _public_path(tag: str) -> str:
 
 def _numeric(tag: str) -> str:
     return f"({tag[:4].lower()},{tag[4:].lower()})"
+
+
+def _joined(values: Sequence[object]) -> str:
+    # One text is what nearly every element has.
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return "\\".join(map(_value_text, values))
 
 
 def _value_text(value: object) -> str:
@@ -204,7 +215,7 @@ def _first(data_set: Header, tag: str) -> object:
 
 def _text(data_set: Header, tag: str) -> str:
     # Spaces and NULs at the ends are padding, also where a device padded in the middle of a value.
-    return "\\".join(_value_text(value) for value in _values(data_set, tag)).strip(" \0")
+    return _joined(_values(data_set, tag)).strip(" \0")
 
 
 def _alphabetic(data_set: Header, tag: str) -> str:
