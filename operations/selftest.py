@@ -17,7 +17,7 @@ from operations.context import CHECKOUT
 
 # Debian package by the command that shows it is there.
 PEERS = {"storescu": "dcmtk", "kcat": "kcat"}
-PACKAGES = ("contracts", "infra", "edge_gateway", "consumers", "operations", "tests")
+PACKAGES = ("contracts", "infra", "edge_gateway", "consumers", "operations", "load", "tests")
 
 
 @dataclass(frozen=True, slots=True)
