@@ -21,7 +21,7 @@ from contracts.envelope import Origin, event_headers
 from contracts.events import Event
 from contracts.failures import FatalError, PoisonError, Reason, RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, producer_options
-from infra.broker_errors import ends_the_producer, translate
+from infra.broker_errors import ends_the_producer, translate, translated
 from infra.clock import Clock
 from infra.seams import OutgoingRecord, PendingPublication, PublishedAt
 from infra.settings import KafkaSettings
@@ -105,21 +105,22 @@ class _Lane:
 
     def send(self, topic: str, record: OutgoingRecord) -> PendingPublication:
         doing = f"publishing to {topic}"
-        producer = self._current(doing)
-        try:
-            partition = _partition(record, sorted(producer.partitions_for(topic)))
-            future = producer.send(
-                topic,
-                key=record.key,
-                value=b"" if record.key is None and record.value is None else record.value,
-                headers=list(record.headers),
-                partition=partition,
-            )
-        except KafkaError as cause:
-            self.retire_after(producer, cause)
-            raise translate(cause, doing) from cause
-        except ValueError as cause:  # the topic went out of the metadata since the line above
-            raise RetryableError(f"{doing}: {cause}") from cause
+        with translated(doing):
+            producer = self._current(doing)
+            try:
+                partition = _partition(record, sorted(producer.partitions_for(topic)))
+                future = producer.send(
+                    topic,
+                    key=record.key,
+                    value=b"" if record.key is None and record.value is None else record.value,
+                    headers=list(record.headers),
+                    partition=partition,
+                )
+            except KafkaError as cause:
+                self.retire_after(producer, cause)
+                raise
+            except ValueError as cause:  # the topic went out of the metadata since the line above
+                raise RetryableError(f"{doing}: {cause}") from cause
         return _Pending(self, producer, future, record.topic)
 
     def retire_after(self, producer: Any, cause: KafkaError) -> None:
@@ -144,10 +145,7 @@ class _Lane:
             if self._is_closed:
                 raise RetryableError(f"{doing}: the publisher is closed")
             if self._producer is None:
-                try:
-                    self._producer = KafkaProducer(**self._options)
-                except (KafkaError, OSError) as cause:
-                    raise translate(cause, doing) from cause
+                self._producer = KafkaProducer(**self._options)
             return self._producer
 
 

@@ -6,12 +6,14 @@ library leaves `infra`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kafka import errors as kafka_errors
 
 from contracts.failures import FatalError, HilumError, RetryableError
+from infra.broker_authentication import refusal_since
 
 # The client ends a producer for good (or drops what it had in flight) after any error that it
 # cannot retry; these say so by themselves. Nothing is lost: their records are simply not
@@ -102,8 +104,14 @@ def ends_the_producer(cause: Exception) -> bool:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Runs a block whose Kafka exceptions leave as failures of ours."""
+    """Runs a block whose Kafka exceptions leave as failures of ours.
+
+    A time-out during which a broker refused our login is that refusal.
+    """
+    began = time.monotonic()
     try:
         yield
+    except kafka_errors.KafkaTimeoutError as cause:
+        raise translate(refusal_since(began) or cause, doing) from cause
     except (kafka_errors.KafkaError, OSError) as cause:
         raise translate(cause, doing) from cause
