@@ -128,7 +128,7 @@ def _cpu_seconds(options: stack.StackOptions) -> dict[str, float]:
 def _tree_cpu_s(pid: int) -> float:
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return float(sum(one.user + one.system for one in times))
 
 
 def _costs(
