@@ -61,12 +61,14 @@ class SpoolFeed:
             return
         self._is_rebuilding = True
         self._reader.seek(SPOOL_START)
-        try:
-            for record in self._reader.remnants():
-                if isinstance(record.entry, SpooledDelivery):
-                    self._add_delivery(record.entry, record, is_remnant=True)
-        except SpoolCorrupt as problem:
-            self._note_damage(problem)
+        for delivery_id in self._reader.remnant_ids():
+            try:
+                record = self._reader.remnant(delivery_id)
+            except SpoolCorrupt as problem:
+                self._note_damage(problem)
+                continue
+            if isinstance(record.entry, SpooledDelivery):
+                self._add_delivery(record.entry, record, is_remnant=True)
 
     @property
     def position(self) -> SpoolPosition:

@@ -103,11 +103,19 @@ class SpoolReader:
         One may still be in its segment too, when a crash came between copy and release: same
         delivery_id, same sequence.
         """
-        for name in self._fs.names(self._layout.objects):
-            if name.endswith(REMNANT_SUFFIX):
-                found, meta, _ = read_remnant(self._fs, self._layout.objects / name)
-                location = RecordLocation(NO_SEGMENT, found.generation, 0, found.sequence)
-                yield SpoolRecord(decode_entry(found.kind, meta), location, SPOOL_START)
+        for delivery_id in self.remnant_ids():
+            yield self.remnant(delivery_id)
+
+    def remnant_ids(self) -> list[str]:
+        """The delivery_ids of what was copied forward."""
+        names = self._fs.names(self._layout.objects)
+        return [n.removesuffix(REMNANT_SUFFIX) for n in names if n.endswith(REMNANT_SUFFIX)]
+
+    def remnant(self, delivery_id: str) -> SpoolRecord:
+        """One delivery that was copied forward. Raises SpoolEntryGone, SpoolCorrupt."""
+        found, meta, _ = read_remnant(self._fs, self._layout.remnant(delivery_id))
+        location = RecordLocation(NO_SEGMENT, found.generation, 0, found.sequence)
+        return SpoolRecord(decode_entry(found.kind, meta), location, SPOOL_START)
 
     def open_body(self, delivery: SpooledDelivery, location: RecordLocation) -> SpoolBody:
         """The data set bytes of a delivery, for as many readings as it takes.

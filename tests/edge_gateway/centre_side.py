@@ -46,8 +46,11 @@ class Centre:
             settings.kafka, Origin("/hilum/test/centre"), SystemClock()
         )
 
+        self._payload_reader = KafkaPayloadReader(settings.kafka)
+
     def close(self) -> None:
         self._publisher.close()
+        self._payload_reader.close()
 
     def read(self, event_type: type[E]) -> list[E]:
         """Every event on its topic, in the order of each partition. A busy broker may be late."""
@@ -84,11 +87,7 @@ class Centre:
         return self.read(AssociationReceipt)
 
     def payload(self, event: InstanceReceived) -> bytes:
-        reader = KafkaPayloadReader(self._settings.kafka)
-        try:
-            return b"".join(reader.open(event))
-        finally:
-            reader.close()
+        return b"".join(self._payload_reader.open(event))
 
     def say_custody(
         self, state: CustodyState, members: Sequence[tuple[str, str]], gateway_id: str = ""

@@ -92,18 +92,23 @@ def test_a_saved_remnant_is_found_again_without_the_ledger(
     modality.store_study(STUDY, 30, 90_000)
     process = start_forwarder(settings)
     eventually(lambda: len(centre.received()) == 30, "published")
-    stuck = modality.order[3]
-    others = [event for event in centre.received() if event.delivery_id != stuck]
+    stuck, rotten = modality.order[3], modality.order[1]
+    kept = {stuck, rotten}
+    others = [event for event in centre.received() if event.delivery_id not in kept]
     centre.say_custody(CustodyState.ARCHIVED, archived(others))
-    eventually(lambda: objects(settings) == {f"{stuck}.rec"}, "the stuck one saved")
+    names = {f"{stuck}.rec", f"{rotten}.rec"}
+    eventually(lambda: objects(settings) == names, "the stuck ones saved")
     process.stop()
     directory = settings.gateways["north"].spool.directory
+    spoilt = directory / "objects" / f"{rotten}.rec"
+    spoilt.write_bytes(spoilt.read_bytes()[:-100])
     for path in directory.glob("progress.sqlite*"):
         path.unlink()
-    start_forwarder(settings)
+    again = start_forwarder(settings)
     eventually(lambda: len(centre.received()) == 31, "published again")
     event = centre.received()[-1]
     assert event.delivery_id == stuck
+    assert "1 rotten place(s)" in again.readiness()[1]
     assert centre.payload(event) == modality.stored[stuck]
     eventually(lambda: centre.states()[-1].receipts_unpublished == 0, "nothing waits")
 
