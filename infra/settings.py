@@ -38,7 +38,7 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """The bus. Any Kafka from 3.5 on, reached with TLS and SASL where the cluster asks for it."""
+    """The bus. Any Kafka from 3.7 on, reached with TLS and SASL where the cluster asks for it."""
 
     bootstrap_servers: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
