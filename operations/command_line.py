@@ -52,8 +52,19 @@ def answering(command: Callable[..., bool]) -> Callable[..., None]:
     return wrapped
 
 
-def tell(text: str) -> None:
-    progress_out.print(f"[dim]{text}[/]", soft_wrap=True)
+class _Teller:
+    """Progress lines on stderr; the same line is not said twice in a row."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            progress_out.print(f"[dim]{text}[/]", soft_wrap=True)
+        self._last = text
+
+
+tell: Callable[[str], None] = _Teller()
 
 
 @contextmanager
