@@ -16,7 +16,14 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.progress_rows import DeliveryState, LedgerEntry
-from edge_gateway.spool import SpoolError, SpoolReader, SpoolReleaser, spool_usage
+from edge_gateway.spool import (
+    SpoolCorrupt,
+    SpoolEntryGone,
+    SpoolError,
+    SpoolReader,
+    SpoolReleaser,
+    spool_usage,
+)
 from edge_gateway.spool.entry import encode_entry
 from edge_gateway.spool.layout import OBJECT_SUFFIX, REMNANT_SUFFIX, SpoolLayout
 from edge_gateway.spool_feed import facts_of
@@ -147,21 +154,36 @@ class Retention:
         age = self._parts.clock.now() - rest.newest_received_at
         if not needs_room and age < timedelta(seconds=self._limits.hold_s) + STUCK_AFTER:
             return
-        for entry in self._parts.progress.live_in(segment, REMNANTS_MAX):
+        entries = self._parts.progress.live_in(segment, REMNANTS_MAX)
+        moved = sum(self._move(entry) for entry in entries)
+        _LOG.info("copied forward", segment=segment, deliveries=moved, of=len(entries))
+
+    def _move(self, entry: LedgerEntry) -> bool:
+        """False for one that has rotted: it keeps its segment and holds up no other."""
+        try:
             delivery = facts_of(self._parts.reader, entry)
             location = self._parts.releaser.copy_forward(delivery, entry.location)
-            facts = encode_entry(delivery)
-            self._parts.progress.move(entry.delivery_id, location, facts)
-        _LOG.info("copied forward", segment=segment, deliveries=rest.deliveries)
+        except (SpoolCorrupt, SpoolEntryGone) as problem:
+            _LOG.error("not copied forward", delivery_id=entry.delivery_id, problem=str(problem))
+            return False
+        self._parts.progress.move(entry.delivery_id, location, encode_entry(delivery))
+        return True
 
     def _recycle(self, numbers: Sequence[int], needs_room: bool) -> None:
         free = [number for number in numbers if self._is_free(number, needs_room)]
         if not free:
             return
         self._parts.progress.commit_durably()
+        released = 0
         for number in free:
-            self._parts.releaser.release_segment(number)
-        _LOG.info("recycled", segments=len(free))
+            try:
+                self._parts.releaser.release_segment(number)
+                released += 1
+            except SpoolCorrupt as problem:
+                # The receiver's next start sets it aside; until then the others still go.
+                _LOG.error("not recycled", segment=number, problem=str(problem))
+        if released:
+            _LOG.info("recycled", segments=released)
         self._measure()
 
     def _is_free(self, number: int, needs_room: bool) -> bool:

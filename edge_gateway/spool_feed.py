@@ -21,7 +21,6 @@ from edge_gateway.spool import (
     Receipt,
     SpoolCorrupt,
     SpooledDelivery,
-    SpoolEntryGone,
     SpoolPosition,
     SpoolReader,
     SpoolRecord,
@@ -177,12 +176,7 @@ def facts_of(reader: SpoolReader, entry: LedgerEntry) -> SpooledDelivery:
     if entry.facts is not None:
         found = decode_entry(RecordKind.DELIVERY, entry.facts)
     else:
-        location = entry.location
-        reader.seek(SpoolPosition(location.segment_number, location.offset_bytes))
-        records = reader.poll(1)
-        if not records or records[0].location != location:
-            raise SpoolEntryGone(f"reading delivery {entry.delivery_id}: its segment was recycled")
-        found = records[0].entry
+        found = reader.entry_at(entry.location)
     if not isinstance(found, SpooledDelivery) or found.delivery_id != entry.delivery_id:
         raise SpoolCorrupt(f"reading delivery {entry.delivery_id}: another record is there")
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_gateway.spool.body import ExternalBody, InlineBody, SpoolBody
-from edge_gateway.spool.entry import RecordKind, SpooledDelivery, decode_entry
+from edge_gateway.spool.entry import Entry, RecordKind, SpooledDelivery, decode_entry
 from edge_gateway.spool.errors import SpoolCorrupt, SpoolEntryGone
 from edge_gateway.spool.filesystem import READ, FileSystem
 from edge_gateway.spool.layout import (
@@ -28,6 +28,7 @@ from edge_gateway.spool.location import (
     SpoolRecord,
 )
 from edge_gateway.spool.mark import DurableMark, read_mark
+from edge_gateway.spool.reading_around import ReadingAround
 from edge_gateway.spool.remnant import read_remnant
 from edge_gateway.spool.segment import BLOCK_BYTES, FoundRecord, SegmentFile
 
@@ -36,7 +37,7 @@ class SpoolReader:
     """Reads a spool that a receiver, in another process, may be writing. Used by one thread."""
 
     def __init__(self, directory: Path, *, fs: FileSystem | None = None) -> None:
-        self._fs = fs or FileSystem()
+        self._fs = fs or ReadingAround()
         self._layout = SpoolLayout(directory)
         self._position = SPOOL_START
         self._segment: SegmentFile | None = None
@@ -66,8 +67,13 @@ class SpoolReader:
         while mark is not None and len(records) < records_max:
             end_bytes = self._readable_end(mark)
             if self._segment is None or self._position.offset_bytes >= end_bytes:
-                if not self._advance(mark):
-                    break
+                try:
+                    if not self._advance(mark):
+                        break
+                except SpoolCorrupt:
+                    if not records:
+                        raise
+                    break  # first what is in hand; the next call tells of the segment
                 continue
             found = self._segment.record_at(self._position.offset_bytes)
             if found is None:
@@ -86,7 +92,10 @@ class SpoolReader:
         For use after SpoolCorrupt from `poll`, once it has been logged and counted.
         """
         mark = self._read_mark()
-        if mark is not None and self._segment is not None:
+        if self._segment is None:
+            # Not even its header can be read: nothing of this segment can be found by walking.
+            self._position = SpoolPosition(self._position.segment_number + 1, BLOCK_BYTES)
+        elif mark is not None:
             end_bytes = self._readable_end(mark)
             place = self._segment.search(self._position.offset_bytes + 8, end_bytes, 0)
             offset_bytes = end_bytes if place is None else place
@@ -116,6 +125,19 @@ class SpoolReader:
         found, meta, _ = read_remnant(self._fs, self._layout.remnant(delivery_id))
         location = RecordLocation(NO_SEGMENT, found.generation, 0, found.sequence)
         return SpoolRecord(decode_entry(found.kind, meta), location, SPOOL_START)
+
+    def entry_at(self, location: RecordLocation) -> Entry:
+        """The record that `poll` once gave with this location, wherever the mark stands now.
+
+        The mark is not asked: it may be in the middle of being written, or old after a power
+        loss, and what was durable once stays so. Raises SpoolEntryGone, SpoolCorrupt.
+        """
+        segment = _segment_of(self._fs, self._layout, location)
+        try:
+            found = _found_at(segment, location)
+        finally:
+            segment.close()
+        return decode_entry(found.head.kind, found.meta)
 
     def open_body(self, delivery: SpooledDelivery, location: RecordLocation) -> SpoolBody:
         """The data set bytes of a delivery, for as many readings as it takes.
@@ -197,18 +219,36 @@ def read_record(
 
     Raises SpoolEntryGone when that life of the segment is over, SpoolCorrupt otherwise.
     """
-    where = f"segment {location.segment_number} at {location.offset_bytes}"
+    segment = _segment_of(fs, layout, location)
+    try:
+        found = _found_at(segment, location)
+        body = segment.body_of(found)
+    finally:
+        segment.close()
+    if body is None:
+        raise SpoolCorrupt(f"reading {_place(location)}: the body is not the one that was written")
+    return found, body
+
+
+def _segment_of(fs: FileSystem, layout: SpoolLayout, location: RecordLocation) -> SegmentFile:
     try:
         segment = SegmentFile(fs, layout.segment(location.segment_number))
     except FileNotFoundError as error:
-        raise SpoolEntryGone(f"reading {where}: the segment was recycled") from error
-    try:
-        if segment.header.generation != location.generation:
-            raise SpoolEntryGone(f"reading {where}: the segment was recycled")
-        found = segment.record_at(location.offset_bytes)
-        body = None if found is None else segment.body_of(found)
-    finally:
+        raise SpoolEntryGone(f"reading {_place(location)}: the segment was recycled") from error
+    if segment.header.generation != location.generation:
         segment.close()
-    if found is None or body is None or found.head.sequence != location.sequence:
-        raise SpoolCorrupt(f"reading {where}: the record is not the one that was written")
-    return found, body
+        raise SpoolEntryGone(f"reading {_place(location)}: the segment was recycled")
+    return segment
+
+
+def _found_at(segment: SegmentFile, location: RecordLocation) -> FoundRecord:
+    found = segment.record_at(location.offset_bytes)
+    if found is None or found.head.sequence != location.sequence:
+        raise SpoolCorrupt(
+            f"reading {_place(location)}: the record is not the one that was written"
+        )
+    return found
+
+
+def _place(location: RecordLocation) -> str:
+    return f"segment {location.segment_number} at {location.offset_bytes}"

@@ -172,7 +172,10 @@ def _seal_older(
 
 
 def _tidy_objects(fs: FileSystem, layout: SpoolLayout, recovered: Recovered) -> None:
-    """A data set that a record names gets its final name; one that none names was never told."""
+    """A data set that a record names gets its final name; one that none names was never told.
+
+    Where records have rotted, one of them may have named it: then it is set aside, not deleted.
+    """
     is_changed = False
     for name in fs.names(layout.objects):
         if not name.endswith(UNFINISHED_SUFFIX):
@@ -180,6 +183,9 @@ def _tidy_objects(fs: FileSystem, layout: SpoolLayout, recovered: Recovered) -> 
         delivery_id = name.removesuffix(UNFINISHED_SUFFIX)
         if delivery_id in recovered.external:
             fs.rename(layout.objects / name, layout.objects / f"{delivery_id}{OBJECT_SUFFIX}")
+        elif recovered.damaged:
+            fs.make_directory(layout.damaged)
+            fs.rename(layout.objects / name, layout.damaged / name)
         else:
             fs.unlink(layout.objects / name)
             recovered.objects_deleted += 1

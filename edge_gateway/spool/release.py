@@ -25,6 +25,7 @@ from edge_gateway.spool.limits import FREE_SEGMENTS_MAX, Usage
 from edge_gateway.spool.location import NO_SEGMENT, RecordLocation
 from edge_gateway.spool.mark import read_mark
 from edge_gateway.spool.reader import read_record
+from edge_gateway.spool.reading_around import ReadingAround
 from edge_gateway.spool.remnant import REMNANT_GENERATION, write_remnant
 from edge_gateway.spool.segment import SegmentFile
 
@@ -36,7 +37,7 @@ class SpoolReleaser:
     """
 
     def __init__(self, directory: Path, *, fs: FileSystem | None = None) -> None:
-        self._fs = fs or FileSystem()
+        self._fs = fs or ReadingAround()
         self._layout = SpoolLayout(directory)
         self._lock = take_lock(self._layout.forwarder_lock, "forwarder")
         for name in self._fs.names(self._layout.objects):
@@ -123,7 +124,8 @@ class SpoolReleaser:
         segment = SegmentFile(self._fs, self._layout.segment(number))
         segment.close()
         if segment.footer is None:
-            raise SpoolError(f"releasing segment {number}: it is not sealed")
+            # Sealed before the mark left it: the footer has rotted.
+            raise SpoolCorrupt(f"releasing segment {number}: it is not sealed")
 
 
 def spool_usage(directory: Path, *, fs: FileSystem | None = None) -> Usage:

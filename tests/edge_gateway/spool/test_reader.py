@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,82 @@ def test_old_mark_after_a_power_loss_only_delays(tmp_path: Path) -> None:
         assert deliveries_of(drain(reader)) == [last.delivery_id]
         assert sent[-1] in contents(tmp_path).deliveries
     reader.close()
+
+
+@pytest.mark.parametrize("mark", ["torn", "old", "gone"])
+def test_a_known_record_is_found_whatever_the_mark_says_now(tmp_path: Path, mark: str) -> None:
+    layout = SpoolLayout(tmp_path)
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        store(spool, 10)
+        old = layout.mark.read_bytes()
+        for _ in range(20):
+            store(spool, 6000)
+        records = [record for record in drain(SpoolReader(tmp_path))]
+    match mark:
+        case "torn":
+            layout.mark.write_bytes(old[:20] + layout.mark.read_bytes()[20:])
+        case "old":
+            layout.mark.write_bytes(old)
+        case _:
+            layout.mark.unlink()
+    reader = SpoolReader(tmp_path)
+    assert drain(SpoolReader(tmp_path)) != records
+    assert [reader.entry_at(record.location) for record in records] == [r.entry for r in records]
+    reader.close()
+
+
+def test_segment_with_a_rotten_header_is_told_once_and_the_next_are_read(tmp_path: Path) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        for _ in range(40):
+            store(spool, 6000)
+        reader = SpoolReader(tmp_path)
+        records = drain(reader)
+        assert reader.position.segment_number > 3
+        flip(tmp_path, 20, number=2)
+        reader.seek(SPOOL_START)
+        found, problems = [], 0
+        while problems < 10:
+            try:
+                if not (some := reader.poll(7)):
+                    break
+                found += some
+            except SpoolCorrupt:
+                problems += 1
+                reader.skip_damaged()
+        assert problems == 1
+        assert found == [r for r in records if r.location.segment_number != 2]
+        reader.close()
+
+
+def test_bad_sector_costs_only_what_lies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
+        sent = [store(spool, 6000) for _ in range(8)]
+        records = drain(SpoolReader(tmp_path))
+        bad_page = records[3].location.offset_bytes // 4096 * 4096
+        read = os.pread
+
+        def pread(descriptor: int, length: int, offset: int) -> bytes:
+            is_segment = os.fstat(descriptor).st_size == SMALL_SEGMENTS.segment_bytes
+            if is_segment and offset < bad_page + 4096 and offset + length > bad_page:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return read(descriptor, length, offset)
+
+        monkeypatch.setattr(os, "pread", pread)
+        reader = SpoolReader(tmp_path)
+        found: list[SpoolRecord] = []
+        with pytest.raises(SpoolCorrupt):
+            while True:
+                found += reader.poll(10)
+        reader.skip_damaged()
+        found += drain(reader)
+        assert set(deliveries_of(records)) - set(deliveries_of(found)) == {sent[3].delivery_id}
+        with pytest.raises(SpoolCorrupt):
+            reader.open_body(sent[2], records[2].location)
+        with reader.open_body(sent[6], records[6].location) as body:
+            body.verify()
+        reader.close()
 
 
 def test_rotten_record_is_told_and_the_next_ones_are_read(tmp_path: Path) -> None:

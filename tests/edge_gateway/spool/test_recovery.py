@@ -19,6 +19,7 @@ from tests.edge_gateway.spool.workload import (
     SMALL_SEGMENTS,
     contents,
     copy_as_killed,
+    data_set,
     facts,
     opened,
     receipt,
@@ -145,6 +146,21 @@ def test_segment_with_a_rotten_header_is_set_aside_and_the_rest_goes_on(tmp_path
     assert (directory / "damaged" / first.name).exists()
     assert sent[-1].delivery_id in found.deliveries
     assert 10 < len(found.deliveries) < len(sent)
+
+
+def test_unfinished_object_that_a_rotten_record_may_name_is_set_aside(tmp_path: Path) -> None:
+    directory = tmp_path / "spool"
+    with Spool.open(directory, "north", SMALL_SEGMENTS) as spool:
+        large = store(spool, 50_000)
+    layout = SpoolLayout(directory)
+    # As after a power loss that took the renaming, and with the segment's header gone as well.
+    layout.object(large.delivery_id).rename(layout.unfinished_object(large.delivery_id))
+    segment = layout.segment(1)
+    segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    with Spool.open(directory, "north", SMALL_SEGMENTS) as spool:
+        assert spool.recovery.objects_deleted == 0
+    aside = layout.damaged / layout.unfinished_object(large.delivery_id).name
+    assert aside.read_bytes() == data_set(large.delivery_id, 50_000)
 
 
 class TestTornTail:
