@@ -36,6 +36,8 @@ from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, configure_logging, logger
 
 LEDGER_NAME = "progress.sqlite"
+# As the receiver's: `gateway.bind` is the modalities' network, which has no business there.
+_HTTP_BIND = "127.0.0.1"
 IDENTITY_WAIT_S = 0.5
 # Half of what the payload topic keeps: the archive has the other half to read it.
 REPUBLISH_SHARE = 0.5
@@ -54,7 +56,7 @@ def run(settings: Settings, gateway_name: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     metrics, health, clock = Metrics(), ForwardHealth(), SystemClock()
-    endpoint = ProcessEndpoint(gateway.bind, gateway.forwarder_http_port, metrics, health.readiness)
+    endpoint = ProcessEndpoint(_HTTP_BIND, gateway.forwarder_http_port, metrics, health.readiness)
     endpoint.start()
     try:
         identity = _await_identity(gateway, health, clock, stop)
