@@ -6,6 +6,7 @@ library leaves `infra`.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,15 @@ _HEALS: tuple[type[Exception], ...] = (
     kafka_errors.UnknownMemberIdError,
     kafka_errors.RebalanceInProgressError,
     kafka_errors.ReassignmentInProgressError,
+)
+
+# What loading TLS files raises; every other OSError may heal.
+_FILES_AT_FAULT: tuple[type[OSError], ...] = (
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ssl.SSLError,
 )
 
 _NEXT_STEPS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
@@ -81,6 +91,9 @@ def translate(cause: Exception, doing: str) -> HilumError:
     if is_retryable(cause):
         return RetryableError(text)
     if isinstance(cause, OSError):
+        if not isinstance(cause, _FILES_AT_FAULT):
+            # A network, descriptor or memory shortage of this moment (EMFILE, ENETUNREACH, …).
+            return RetryableError(text)
         return FatalError(text, "name readable files in kafka.ca_file, certificate_file, key_file")
     for kinds, next_step in _NEXT_STEPS:
         if isinstance(cause, kinds):

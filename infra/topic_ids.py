@@ -47,7 +47,11 @@ class TopicIds:
         self._view.close()
 
     def _ask(self, topic: str) -> str:
-        topic_id = self._view.topic_id(topic)
+        try:
+            topic_id = self._view.topic_id(topic)
+        except RetryableError:
+            self._missing_since = None  # a cluster that restarts is not one without the topic
+            raise
         if topic_id is not None:
             return topic_id
         now = time.monotonic()
