@@ -155,7 +155,11 @@ class ForwardProcess:
         return Retention(
             RetentionParts(progress, receipts, self._reader(), self._releaser, health, self._clock),
             RetentionLimits(
-                spool.directory, spool.segment_bytes, self._spool_bytes_max(), spool.hold_s
+                spool.directory,
+                spool.segment_bytes,
+                self._spool_bytes_max(),
+                spool.hold_s,
+                spool.free_bytes_min,
             ),
         )
 

@@ -22,10 +22,12 @@ from edge_gateway.spool import (
     SpoolError,
     SpoolReader,
     SpoolReleaser,
+    Usage,
     spool_usage,
 )
 from edge_gateway.spool.entry import encode_entry
 from edge_gateway.spool.layout import OBJECT_SUFFIX, REMNANT_SUFFIX, SpoolLayout
+from edge_gateway.spool.limits import FREE_SEGMENTS_MAX, default_free_bytes_min
 from edge_gateway.spool_feed import facts_of
 from infra.clock import Clock
 from infra.telemetry import logger
@@ -35,6 +37,9 @@ REMNANTS_INTERVAL_S = 60.0
 PURGES_PER_STEP = 1_000
 # Above this share of spool_bytes_max the hold ends early (02-gateway.md).
 EARLY_SHARE = 0.6
+# So it does where the disk itself is within this factor of what the receiver keeps free of it,
+# whoever fills it: nobody is refused for copies of what the archive has.
+EARLY_FREE_FACTOR = 1.5
 # A segment is worth saving the rest of when that is at most this many deliveries and this share.
 REMNANTS_MAX = 64
 REMNANT_SHARE = 0.25
@@ -47,12 +52,16 @@ _LOG = logger("retention")
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimits:
-    """How much the spool may take, and how long archived deliveries stay in it."""
+    """How much the spool may take, and how long archived deliveries stay in it.
+
+    `free_bytes_min` None is the receiver's own default, from the size of the disk.
+    """
 
     directory: Path
     segment_bytes: int
     spool_bytes_max: int
     hold_s: int
+    free_bytes_min: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +125,19 @@ class Retention:
         progress = self._parts.progress
         hold_ended = now - timedelta(seconds=self._limits.hold_s)
         self._purge(progress.resolved_before(hold_ended, PURGES_PER_STEP))
-        self._measure()
-        needs_room = self.spool_bytes > EARLY_SHARE * self._limits.spool_bytes_max
+        usage = self._measure()
+        is_disk_short = self._is_disk_short(usage)
+        needs_room = is_disk_short or (
+            self.spool_bytes > EARLY_SHARE * self._limits.spool_bytes_max
+        )
         if needs_room:
             self._purge(progress.oldest_resolved(PURGES_PER_STEP))
         done = [n for n in self._parts.reader.segment_numbers() if n < read_up_to_segment]
         if needs_room or self._is_time_for_remnants():
             for number in done:
                 self._save_remnants(number, needs_room)
-        self._recycle(done, needs_room)
+        # A segment kept for recycling is not free to the disk.
+        self._recycle(done, needs_room, 0 if is_disk_short else FREE_SEGMENTS_MAX)
         progress.forget_purged(PURGED_ROWS_KEPT, now, PURGES_PER_STEP)
 
     def _is_time_for_remnants(self) -> bool:
@@ -134,8 +147,16 @@ class Retention:
         self._saved_at = now
         return True
 
-    def _measure(self) -> None:
-        self.spool_bytes = spool_usage(self._limits.directory).bytes
+    def _measure(self) -> Usage:
+        usage = spool_usage(self._limits.directory)
+        self.spool_bytes = usage.bytes
+        return usage
+
+    def _is_disk_short(self, usage: Usage) -> bool:
+        kept_free = self._limits.free_bytes_min
+        if kept_free is None:
+            kept_free = default_free_bytes_min(usage.disk_bytes)
+        return usage.disk_free_bytes < EARLY_FREE_FACTOR * kept_free
 
     def _purge(self, entries: Sequence[LedgerEntry]) -> None:
         ids = [entry.delivery_id for entry in entries]
@@ -169,7 +190,7 @@ class Retention:
         self._parts.progress.move(entry.delivery_id, location, encode_entry(delivery))
         return True
 
-    def _recycle(self, numbers: Sequence[int], needs_room: bool) -> None:
+    def _recycle(self, numbers: Sequence[int], needs_room: bool, free_max: int) -> None:
         free = [number for number in numbers if self._is_free(number, needs_room)]
         if not free:
             return
@@ -177,7 +198,7 @@ class Retention:
         released = 0
         for number in free:
             try:
-                self._parts.releaser.release_segment(number)
+                self._parts.releaser.release_segment(number, free_max=free_max)
                 released += 1
             except SpoolCorrupt as problem:
                 # The receiver's next start sets it aside; until then the others still go.

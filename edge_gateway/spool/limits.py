@@ -30,6 +30,11 @@ DEFAULT_SPOOL_BYTES_MAX = 200 * 10**9
 DEFAULT_FREE_BYTES_MIN = 5 * 10**9
 
 
+def default_free_bytes_min(disk_bytes: int) -> int:
+    """What a receiver keeps free of a disk of that size where no setting says otherwise."""
+    return min(DEFAULT_FREE_BYTES_MIN, disk_bytes // 20)
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
     """What a spool may take. None is chosen from the disk (02-gateway.md "Watermarks").

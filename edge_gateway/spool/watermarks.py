@@ -14,11 +14,11 @@ from edge_gateway.spool.filesystem import FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import GatewayIdentity, SpoolLayout, measure
 from edge_gateway.spool.limits import (
-    DEFAULT_FREE_BYTES_MIN,
     SEGMENT_BYTES_MIN,
     SEGMENTS_MIN,
     Admission,
     SpoolLimits,
+    default_free_bytes_min,
 )
 from edge_gateway.spool.supply import SegmentSupply
 
@@ -41,7 +41,7 @@ class Watermarks:
         self._fs = fs
         self._layout = layout
         room = fs.disk_space(layout.directory)
-        default_free = min(DEFAULT_FREE_BYTES_MIN, room.total_bytes // 20)
+        default_free = default_free_bytes_min(room.total_bytes)
         given_max, given_min = limits.spool_bytes_max, limits.free_bytes_min
         self.spool_bytes_max = identity.spool_bytes_max if given_max is None else given_max
         self.free_bytes_min = default_free if given_min is None else given_min

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from contracts.events import CustodyState, RequestKind
 from infra.settings import Settings
 from tests.edge_gateway.centre_side import Centre, archived
@@ -65,10 +67,15 @@ def test_the_hold_keeps_what_is_archived(
     assert centre.deliveries_in("purged") == 0
 
 
+@pytest.mark.parametrize("limit", [{"spool_bytes_max": 5 * MIB}, {"free_bytes_min": 1 << 60}])
 def test_need_for_room_ends_the_hold_early_and_copies_live_remnants_forward(
-    north_settings: Settings, modality: Modality, centre: Centre, start_forwarder: StartForwarder
+    north_settings: Settings,
+    modality: Modality,
+    centre: Centre,
+    start_forwarder: StartForwarder,
+    limit: dict[str, int],
 ) -> None:
-    settings = forwarder_settings(north_settings, spool={"spool_bytes_max": 5 * MIB})
+    settings = forwarder_settings(north_settings, spool=limit)
     modality.store_study(STUDY, 30, 90_000)  # three segments of the five
     start_forwarder(settings)
     eventually(lambda: len(centre.received()) == 30, "published")
