@@ -109,7 +109,7 @@ def parse_date(text: str) -> date | None:
 def parse_integer(value: object) -> int | None:
     """An IS value that fits 64 bits; None if it is none."""
     if isinstance(value, str):
-        return int(value) if _INTEGER.match(value.strip()) else None
+        return int(value.strip()) if _INTEGER.match(value.strip()) else None
     if isinstance(value, float):
         # NaN is no integer, and infinity has no int().
         return int(value) if abs(value) < 2**53 and value == int(value) else None

@@ -50,7 +50,7 @@ def test_a_date_is_a_date_or_null(text: str, expected: date | None) -> None:
     [
         *((3, 3), ("-17", -17), (" 5 ", 5), (4.0, 4), (4.5, None), (math.nan, None)),
         *((math.inf, None), ("1e3", None), (2**63, None), (True, None), (None, None)),
-        *(({}, None), ("9" * 40, None)),
+        *(({}, None), ("9" * 40, None), ("1\x1f", 1), ("\u2003-2\x1c", -2)),
     ],
 )
 def test_an_integer_is_an_integer_or_null(value: object, expected: int | None) -> None:
