@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,8 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     except HilumError as failure:
         print(f"edge_gateway {options.role}: {failure}", file=sys.stderr)
         return EXIT_FAILED
-    except Exception:  # noqa: BLE001 - the process entry
-        _LOG.exception("unexpected fault")
+    except Exception as fault:  # noqa: BLE001 - the process entry
+        # Places without the text, which may hold anything, also of a patient.
+        places = [f"{at.filename}:{at.lineno}" for at in traceback.extract_tb(fault.__traceback__)]
+        _LOG.error("unexpected fault", fault=type(fault).__name__, places=places)
         return EXIT_FAILED
 
 

@@ -32,6 +32,8 @@ from infra.telemetry import logger
 RECORDS_PER_STEP = 500
 _POSITION = "spool_position"
 _DAMAGED = "spool_damaged"
+# Until a fresh ledger has seen the whole spool; a kill in between must not end that.
+_REBUILDING = "rebuilding"
 _LOG = logger("spool_feed")
 
 
@@ -55,10 +57,11 @@ class SpoolFeed:
     def begin(self) -> None:
         """Goes to where the ledger ends; into a fresh one it takes what was copied forward."""
         position = self._progress.note(_POSITION)
+        self._is_rebuilding = position is None or bool(self._progress.note(_REBUILDING))
         if position is not None:
             self._reader.seek(SpoolPosition(*orjson.loads(position)))
             return
-        self._is_rebuilding = True
+        self._progress.set_note(_REBUILDING, "yes")
         self._reader.seek(SPOOL_START)
         for delivery_id in self._reader.remnant_ids():
             try:
@@ -89,6 +92,7 @@ class SpoolFeed:
         self.has_caught_up = len(records) < RECORDS_PER_STEP
         if self.has_caught_up and self._is_rebuilding:
             self._is_rebuilding = False
+            self._progress.set_note(_REBUILDING, "")
             # Receipts of long ago were published and went with their segments.
             self._receipts.settle_before_segment(self.position.segment_number)
             self._note_position(self.position)
