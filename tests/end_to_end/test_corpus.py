@@ -75,7 +75,9 @@ def test_instances_without_study_uid_are_packs_of_one(
     assert len(without) == 4
     rows = stack.clickhouse().query(
         "SELECT object_key, count() FROM instances WHERE object_key IN (SELECT object_key FROM "
-        "instances WHERE study_instance_uid = '') GROUP BY object_key"
+        "instances WHERE study_instance_uid = '' AND content_sha256 IN {hashes:Array(String)}) "
+        "GROUP BY object_key",
+        {"hashes": [s.sha256 for s in without]},
     )
     assert len(rows.result_rows) == len({(s.sop_instance_uid, s.sha256) for s in without})
     assert all(count == 1 for _, count in rows.result_rows)
