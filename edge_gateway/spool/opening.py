@@ -95,7 +95,7 @@ def _open_in(
 
     committer = Committer(log, limits, health)
     committer.start()
-    sinks = SinkContext(fs, layout, limits, health, committer)
+    sinks = SinkContext(fs, layout, limits, health, committer, taken=watermarks.taken)
     return SpoolParts(
         identity, report, health, watermarks, supply, log, committer, sinks, held.pop_all()
     )

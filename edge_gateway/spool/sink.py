@@ -64,11 +64,14 @@ class SinkContext:
         limits: SpoolLimits,
         health: SpoolHealth,
         committer: Committer,
+        *,
+        taken: Callable[[int], None],
     ) -> None:
         self.fs = fs
         self.layout = layout
         self.limits = limits
         self.health = health
+        self.taken = taken
         self.committer = committer
         self.budget = MemoryBudget(limits.memory_bytes_max)
 
@@ -150,6 +153,7 @@ class DeliverySink:
         except SpoolError as error:
             self._after_failure(pending, error)
             raise
+        self._context.taken(self._size_bytes)
         return delivery
 
     def abort(self) -> None:

@@ -49,6 +49,19 @@ class Watermarks:
         self._lock = threading.Lock()
         self._answer = Admission(True, "")
         self._fresh_until_s = 0.0
+        self._counted_bytes = 0
+        self._taken_bytes = 0
+
+    def taken(self, size_bytes: int) -> None:
+        """Tells of a data set that was just taken.
+
+        What came since the last count may reach the watermark long before the next one is due: a
+        fast sender fills 80 MiB in half a second.
+        """
+        with self._lock:
+            self._taken_bytes += size_bytes
+            if self._counted_bytes + self._taken_bytes >= self.spool_bytes_max:
+                self._fresh_until_s = 0.0
 
     def admission(self, health: SpoolHealth, supply: SegmentSupply) -> Admission:
         """Whether to accept; cheap enough for every association and object."""
@@ -73,6 +86,7 @@ class Watermarks:
 
     def _ask_disk(self) -> Admission:
         usage = measure(self._fs, self._layout)
+        self._counted_bytes, self._taken_bytes = usage.bytes, 0
         if usage.bytes >= self.spool_bytes_max:
             text = f"spool full: {usage.bytes} of {self.spool_bytes_max} bytes are taken"
             return Admission(False, text)
