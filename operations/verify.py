@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from infra.connect import Engines
-
 from contracts.events import GatewayState
+from infra.connect import Engines
 from operations import custody_sources as sources
 from operations.custody_sources import Acknowledgement, ArchivedMember, Bucket, Content
 from operations.rehash import Rehash, rehash_bucket
