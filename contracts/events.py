@@ -205,7 +205,11 @@ class RequestOffset:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """What a gateway says of itself every 10 s; compacted to the latest."""
+    """What a gateway says of itself every 10 s; compacted to the latest.
+
+    `oldest_receipt_unpublished_at` is when the first of the unpublished receipts was answered;
+    None with a count above 0 means that it cannot be told yet.
+    """
 
     site: str
     gateway_id: str
@@ -215,6 +219,7 @@ class GatewayState:
     version: str
     totals: tuple[StateTotal, ...]
     receipts_unpublished: int
+    oldest_receipt_unpublished_at: datetime | None
     oldest_unarchived_at: datetime | None
     spool_bytes: int
     spool_bytes_max: int

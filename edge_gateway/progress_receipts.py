@@ -186,6 +186,14 @@ class ReceiptLedger:
         ).fetchone()
         return int(row[0])
 
+    def oldest_unpublished_at(self) -> datetime | None:
+        """When the first receipt that `unpublished` counts was answered, or its delivery taken."""
+        row = self._run(
+            "SELECT min(at) FROM (SELECT min(answered_at) AS at FROM receipt"
+            " UNION ALL SELECT min(received_at) FROM delivery WHERE has_receipt = 0)"
+        ).fetchone()
+        return None if row[0] is None else moment(row[0])
+
     def has_receipts_in(self, segment: int) -> bool:
         """Whether a receipt in this segment is not yet published."""
         row = self._run("SELECT 1 FROM receipt WHERE segment = ? LIMIT 1", (segment,)).fetchone()

@@ -113,6 +113,7 @@ class StateReporter:
         readiness = parts.health.readiness()
         # What has not been read yet may hold a receipt; none can be promised then.
         unread = 0 if moment.has_caught_up else 1
+        oldest_receipt_at = None if unread else parts.receipts.oldest_unpublished_at()
         return GatewayState(
             site=facts.site,
             gateway_id=facts.gateway_id,
@@ -122,6 +123,9 @@ class StateReporter:
             version=VERSION,
             totals=parts.progress.totals(),
             receipts_unpublished=parts.receipts.unpublished() + unread,
+            oldest_receipt_unpublished_at=None
+            if unread
+            else parts.receipts.oldest_unpublished_at(),
             oldest_unarchived_at=parts.progress.oldest_unarchived_at(),
             spool_bytes=moment.spool_bytes,
             spool_bytes_max=facts.spool_bytes_max,

@@ -138,7 +138,8 @@ def _not_done(
 def _why_not_done(state: GatewayState, started_at: datetime) -> str:
     if state.at <= started_at:
         return f"silent since {state.at.isoformat(timespec='seconds')}"
-    if state.receipts_unpublished:
+    oldest_at = state.oldest_receipt_unpublished_at
+    if state.receipts_unpublished and (oldest_at is None or oldest_at <= started_at):
         return f"{state.receipts_unpublished} receipts not published yet"
     if state.oldest_unarchived_at is not None and state.oldest_unarchived_at <= started_at:
         return f"holds images from {state.oldest_unarchived_at.isoformat()} not archived yet"

@@ -23,7 +23,7 @@ PINNED_IDS = {
     ("association_receipt", 1): 1880232159,
     ("custody_recorded", 1): 1828040768,
     ("gateway_request", 1): 994191515,
-    ("gateway_state", 1): 33787455,
+    ("gateway_state", 1): 867870511,
     ("instance_received", 1): 750112108,
     ("pack_archived", 1): 1516155514,
     ("pack_replicated", 1): 2001968351,
