@@ -123,9 +123,7 @@ class StateReporter:
             version=VERSION,
             totals=parts.progress.totals(),
             receipts_unpublished=parts.receipts.unpublished() + unread,
-            oldest_receipt_unpublished_at=None
-            if unread
-            else parts.receipts.oldest_unpublished_at(),
+            oldest_receipt_unpublished_at=oldest_receipt_at,
             oldest_unarchived_at=parts.progress.oldest_unarchived_at(),
             spool_bytes=moment.spool_bytes,
             spool_bytes_max=facts.spool_bytes_max,

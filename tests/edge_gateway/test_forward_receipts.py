@@ -142,6 +142,8 @@ def test_a_state_newer_than_an_answer_counts_it_until_it_is_told(
     answered_at = datetime.now(UTC)
     eventually(lambda: centre.states()[-1].at > answered_at, "a newer state")
     assert centre.states()[-1].receipts_unpublished == 1
+    oldest_at = centre.states()[-1].oldest_receipt_unpublished_at
+    assert oldest_at is not None and oldest_at <= answered_at
     eventually(lambda: centre.states()[-1].receipts_unpublished == 0, "told")
     assert [entry.delivery_id for page in centre.receipts() for entry in page.entries] == [
         delivery.delivery_id

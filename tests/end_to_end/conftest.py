@@ -15,9 +15,11 @@ from tests.end_to_end.local_stack import LocalStack
 PORT_OFFSET = 21_000
 
 # A gateway speaks every 10 s; `verify` waits for its word, and the tests verify often.
+# Pages of an association that stays open go out every 60 s; here one test waits for them.
 QUICK = """
 [gateways.north]
 state_interval_s = 1.0
+receipt_page_age_s = 5.0
 [gateways.south]
 state_interval_s = 1.0
 """
