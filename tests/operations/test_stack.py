@@ -44,7 +44,7 @@ def test_two_stacks_side_by_side_and_each_stops_its_own(
         assert {process.name: process.pid for process in process_list(other)} == before
         assert all(process.ready for process in process_list(other))
     finally:
-        down(other)
+        down(StackOptions(other.state_directory))
 
 
 def test_a_second_up_says_so_and_heals_what_was_stopped(options: StackOptions) -> None:
