@@ -25,7 +25,7 @@ from operations.stack import StackOptions, process_list
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND_TIMEOUT_S = 600.0
-SEND_PART = 50
+SEND_PART = 100
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from tests.end_to_end.local_stack import LocalStack, assert_clean, await_true
 
 ENGINES = ("kafka", "minio-primary", "minio-dr", "clickhouse-primary", "clickhouse-dr")
 SEED = 20260102
-INSTANCES_PER_SITE = 250
-KILL_INSTANCES = 600
+INSTANCES_PER_SITE = 500
+KILL_INSTANCES = 2_000
 
 
 def _stored(report: Any) -> int:
