@@ -61,6 +61,7 @@ class OutgoingInstance:
     sop_instance_uid: str
     transfer_syntax_uid: str
     warning: str = ""
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,14 @@ def _read(path: Path, file: BinaryIO, size_bytes: int) -> OutgoingInstance | Fil
     # A cut file may be the last copy of an image: it is sent as it is, and said to be cut.
     warning = "the data set ends inside an element" if is_cut else ""
     return OutgoingInstance(
-        path, start.offset_bytes, length, sop_class_uid, sop_instance_uid, syntax, warning
+        path,
+        start.offset_bytes,
+        length,
+        sop_class_uid,
+        sop_instance_uid,
+        syntax,
+        warning,
+        scanned.study_instance_uid,
     )
 
 

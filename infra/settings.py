@@ -227,7 +227,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
         ) from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise FatalError(f"reading the settings {path}: {cause}", "correct the TOML") from cause
-    return validate(_overlay(tree, _from_environment(environment or os.environ)), str(path))
+    return validate(overlay(tree, _from_environment(environment or os.environ)), str(path))
 
 
 def validate(tree: Mapping[str, Any], source: str) -> Settings:
@@ -262,17 +262,13 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return tree
 
 
-def _overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the tables of `over` merged in; values of `over` win."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, Mapping):
-            merged[key] = _overlay(below, value)
+            merged[key] = overlay(below, value)
         else:
             merged[key] = value
     return merged
-
-
-def overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the tables of `over` merged in; values of `over` win."""
-    return _overlay(base, over)

@@ -22,7 +22,6 @@ from rich.progress import (
 
 from contracts.failures import FatalError
 from edge_gateway.outgoing import FileProblem, OutgoingInstance, read_outgoing
-from edge_gateway.scan import scan_header
 from edge_gateway.scu import Peer, SendResult, StoreScu
 from operations.answers import progress_out
 from operations.context import Context
@@ -127,7 +126,7 @@ def _send_all(
         def on_result(result: SendResult) -> None:
             progress.advance(task)
             if result.is_stored:
-                studies.setdefault(_study_of(result.instance))
+                studies.setdefault(result.instance.study_instance_uid)
             else:
                 name = str(result.instance.path)
                 answer = result.problem or f"{result.status:04X} {result.comment}"
@@ -152,13 +151,6 @@ def _send_all(
             if instance.warning
         )[:PROBLEMS_LISTED_MAX],
     )
-
-
-def _study_of(instance: OutgoingInstance) -> str:
-    with instance.path.open("rb") as file:
-        file.seek(instance.offset_bytes)
-        scanned = scan_header(file, instance.size_bytes, instance.transfer_syntax_uid)
-    return scanned.study_instance_uid
 
 
 def _progress() -> Progress:
