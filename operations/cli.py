@@ -5,6 +5,8 @@ Invariant: nothing is computed here, and `--json` prints exactly one document.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -190,3 +192,13 @@ def test(context: typer.Context, as_json: AsJson = False) -> bool:
     if as_json:
         write_json({"steps": steps})
     return all(step.exit_code == 0 for step in steps)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def load(context: typer.Context) -> None:
+    """Load-test gateways and peers; `hilum load --help` lists what there is."""
+    # A program of its own: its packages are no part of what a site installs.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "load", *context.args])

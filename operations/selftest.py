@@ -16,7 +16,12 @@ from infra.engines.s3 import versitygw_binary
 from operations.context import CHECKOUT
 
 # Debian package by the command that shows it is there.
-PEERS = {"storescu": "dcmtk", "kcat": "kcat"}
+PEERS = {
+    "storescu": "dcmtk",
+    "kcat": "kcat",
+    "Orthanc": "orthanc",
+    "dciodvfy": "dicom3tools",
+}
 PACKAGES = ("contracts", "infra", "edge_gateway", "consumers", "operations", "load", "tests")
 
 

@@ -20,7 +20,8 @@ def checkout(tmp_path: Path) -> Path:
     (directory / "operations").mkdir(parents=True)
     shutil.copy(ROOT / "hilum", directory / "hilum")
     (directory / "requirements.txt").write_text("")
-    (directory / "requirements-test.txt").write_text("# more\n")
+    for command in ("load", "test"):
+        (directory / f"requirements-{command}.txt").write_text("# more\n")
     (directory / "operations" / "__init__.py").write_text("")
     (directory / "operations" / "__main__.py").write_text(
         "import os, sys\nprint(sys.prefix, os.getcwd(), *sys.argv[1:], sep='|')\nsys.exit(7)\n"
@@ -72,6 +73,8 @@ def test_environment_is_made_once_linked_and_used(checkout: Path) -> None:
     assert launch(checkout, "test").stdout.split("|")[0] == changed
     assert not (Path(changed) / "stale").exists()
     assert len(list(Path(changed).glob(".hilum-test-*"))) == 1
+    assert launch(checkout, "load", "--help").stdout.endswith("|load|--help\n")
+    assert len(list(Path(changed).glob(".hilum-load-*"))) == 1
 
 
 def test_a_package_whose_hash_is_wrong_is_named_and_nothing_runs(checkout: Path) -> None:
@@ -84,11 +87,11 @@ def test_a_package_whose_hash_is_wrong_is_named_and_nothing_runs(checkout: Path)
     assert "start again" in failed.stderr
 
 
-def test_every_runtime_pin_is_among_the_test_pins() -> None:
-    """`hilum test` adds packages to the runtime environment: it must not change one."""
+def test_no_command_changes_a_pin_of_the_environment_it_adds_to() -> None:
+    """`hilum load` and `hilum test` add packages to the runtime environment."""
 
     def pins(name: str) -> set[str]:
         lines = (ROOT / name).read_text().splitlines()
         return {line.split(";")[0].strip(" \\") for line in lines if "==" in line.split("#")[0]}
 
-    assert pins("requirements.txt") <= pins("requirements-test.txt")
+    assert pins("requirements.txt") <= pins("requirements-load.txt") <= pins("requirements-test.txt")
