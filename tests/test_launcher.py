@@ -94,4 +94,6 @@ def test_no_command_changes_a_pin_of_the_environment_it_adds_to() -> None:
         lines = (ROOT / name).read_text().splitlines()
         return {line.split(";")[0].strip(" \\") for line in lines if "==" in line.split("#")[0]}
 
-    assert pins("requirements.txt") <= pins("requirements-load.txt") <= pins("requirements-test.txt")
+    assert (
+        pins("requirements.txt") <= pins("requirements-load.txt") <= pins("requirements-test.txt")
+    )
