@@ -1,0 +1,14 @@
+"""Receivers that are measured beside each other, and the limits of the machine below them.
+
+    for receiver in RECEIVERS.values():
+        if receiver.version() is None: ...           # named as not measured, never an exception
+        with receiver.running(directory) as running:
+            send(running.target); running.cpu_s(); running.clear()
+
+What is listed in `__all__` is the whole surface.
+"""
+
+from load.receivers.receiver import Receiver, RunningReceiver
+from load.receivers.registry import RECEIVERS
+
+__all__ = ["RECEIVERS", "Receiver", "RunningReceiver"]

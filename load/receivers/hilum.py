@@ -1,0 +1,122 @@
+"""Our own gateway as a measured receiver: the real receive process with production's defaults.
+
+Invariant: nothing is tuned for the measurement; only addresses, directories and who is admitted
+are set. `clear` does what the forwarder does once everything is archived, through the spool's
+public surface, so that later measurements write to recycled segments as a gateway in use does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.failures import RetryableError
+from edge_gateway.spool import SpooledDelivery, SpoolReader, SpoolReleaser
+from infra.engines.program import Probe
+from infra.local_stack import local_stack_tree
+from load.receivers.process import OwnProcess, ProcessReceiver, free_port, own_process
+from load.senders.model import Target
+from operations.stack_files import to_toml, write_private
+
+GATEWAY = "load"
+AE_TITLE = "HILUM"
+RECORDS_PER_POLL = 1_000
+SCRAPE_TIMEOUT_S = 5.0
+_FLUSHES = "hilum_spool_flush_total"
+
+
+class RunningHilum(ProcessReceiver):
+    """The receive process of gateway `load`; this object stands in for its forwarder."""
+
+    def __init__(self, process: OwnProcess, target: Target, spool: Path, http_port: int) -> None:
+        super().__init__(process, target)
+        self._spool = spool
+        self._http_port = http_port
+        self._reader = SpoolReader(spool)
+
+    def wait_until_ready(self) -> None:
+        """Returns once readyz says so and a C-ECHO is answered."""
+        probe = Probe("http", self._http_port, "/readyz")
+        self._process.wait_until(lambda: probe.ask().is_ready, "not ready")
+        self.wait_for_echo()
+
+    def clear(self) -> None:
+        """Purges every delivery and releases all sealed segments for recycling.
+
+        The live segment stays: a gateway never gives that one away. Raises SpoolError.
+        """
+        with SpoolReleaser(self._spool) as releaser:
+            while records := self._reader.poll(RECORDS_PER_POLL):
+                for record in records:
+                    if isinstance(record.entry, SpooledDelivery) and record.entry.external:
+                        releaser.purge(record.entry.delivery_id)
+            live = self._reader.position.segment_number
+            for number in self._reader.segment_numbers():
+                if number < live:
+                    releaser.release_segment(number)
+
+    def flushes(self) -> int | None:
+        """Flushes of the spool since the process started, as /metrics says at this moment."""
+        url = f"http://127.0.0.1:{self._http_port}/metrics"
+        try:
+            with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as answer:
+                text: str = answer.read().decode()
+        except (urllib.error.URLError, OSError) as cause:
+            raise RetryableError(f"reading the metrics of the measured gateway: {cause}") from cause
+        values = [line.split()[1] for line in text.splitlines() if line.startswith(_FLUSHES + " ")]
+        return int(float(values[0]))
+
+    def close(self) -> None:
+        """Lets go of the spool's files."""
+        self._reader.close()
+
+
+@contextmanager
+def run_hilum(directory: Path) -> Iterator[RunningHilum]:
+    """`python -m edge_gateway receive` with settings and a spool of its own below `directory`."""
+    command = [sys.executable, "-m", "edge_gateway", "receive"]
+    with run_gateway("hilum", command, directory) as running:
+        yield running
+
+
+@contextmanager
+def run_gateway(name: str, command: Sequence[str], directory: Path) -> Iterator[RunningHilum]:
+    """Runs a program that takes `--settings` and `--gateway` as the receive process does."""
+    dicom_port, http_port = free_port(), free_port()
+    spool = directory / "spool"
+    settings = _write_settings(directory, spool, dicom_port, http_port)
+    arguments = [*command, "--settings", str(settings), "--gateway", GATEWAY]
+    try:
+        with own_process(name, arguments, directory) as process:
+            target = Target("127.0.0.1", dicom_port, AE_TITLE)
+            running = RunningHilum(process, target, spool, http_port)
+            try:
+                running.wait_until_ready()
+                yield running
+            finally:
+                running.close()
+    finally:
+        shutil.rmtree(spool, ignore_errors=True)
+
+
+def _write_settings(directory: Path, spool: Path, dicom_port: int, http_port: int) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    tree = local_stack_tree(directory, 0)
+    tree["gateways"] = {
+        GATEWAY: {
+            "site": GATEWAY,
+            "ae_title": AE_TITLE,
+            "dicom_port": dicom_port,
+            "http_port": http_port,
+            "admit": [{"calling_ae_title": "*", "network": "127.0.0.0/8"}],
+            "spool": {"directory": str(spool)},
+        }
+    }
+    path = directory / "settings.toml"
+    write_private(path, to_toml(tree))
+    return path
