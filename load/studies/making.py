@@ -1,0 +1,92 @@
+"""From a kind's name to its template: drafted, encoded and cached.
+
+Invariant: the same kind, compression, size and seed give the same template on every machine with
+the same libraries; a change of what is drafted raises GENERATOR_VERSION.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from load.studies.cache import read_template, write_template
+from load.studies.kind import Draft, Kind, Order, Size
+from load.studies.kinds import kind_named, known
+from load.studies.modules import add_vendor_elements
+from load.studies.template import Template, find_places
+
+# Part of every cache key: what an older generator made is never taken for this one's.
+GENERATOR_VERSION = 1
+DEFAULT_SEED = 1
+
+# One object for one template while anybody holds it: 80 MB of tomosynthesis once, not per caller.
+_living: WeakValueDictionary[Path, Template] = WeakValueDictionary()
+
+
+def templates(
+    kind: str,
+    compression: str = "none",
+    *,
+    cache: Path,
+    size: Size | None = None,
+    seed: int = DEFAULT_SEED,
+) -> Template:
+    """The template of that kind, made on first use and read from `cache` afterwards.
+
+    `size` overrides the kind's own (0 keeps a number). Raises FatalError for an unknown kind or a
+    compression the kind has not, naming the nearest match.
+    """
+    chosen = kind_named(kind)
+    known(compression, chosen.compressions, f"compression of {kind}")
+    wanted = chosen.sized(size)
+    path = cache / (
+        f"{GENERATOR_VERSION}-{kind}-{compression}"
+        f"-{wanted.rows}x{wanted.columns}x{wanted.frames}-{seed}.template"
+    )
+    template = _living.get(path) or read_template(path)
+    if template is None:
+        template = _make(Order(chosen, wanted, seed))
+        write_template(path, template)
+    _living[path] = template
+    return template
+
+
+def _make(order: Order) -> Template:
+    draft = order.kind.draft(order)
+    add_vendor_elements(draft.data_set, draft.elements_min, order.seed)
+    data_set = encode(draft.data_set) + _pixel_element(draft, order.kind)
+    return Template(
+        kind=order.kind.name,
+        modality=order.kind.modality,
+        sop_class_uid=order.kind.sop_class_uid,
+        transfer_syntax_uid=str(ExplicitVRLittleEndian),
+        data_set=data_set,
+        places=find_places(data_set),
+    )
+
+
+def encode(data_set: Dataset) -> bytes:
+    """The data set in Explicit VR Little Endian."""
+    buffer = BytesIO()
+    file = DicomIO(buffer)
+    file.is_little_endian, file.is_implicit_VR = True, False
+    write_dataset(file, data_set)
+    return buffer.getvalue()
+
+
+def _pixel_element(draft: Draft, kind: Kind) -> bytes:
+    # By hand, behind the encoded rest: pydicom would hold a large image three times.
+    if draft.frames is None:
+        return b""
+    value = bytearray()
+    for frame in draft.frames():
+        value += frame.tobytes()
+    value += bytes(len(value) % 2)
+    vr = b"OW" if draft.data_set.BitsAllocated > 8 else b"OB"
+    return b"\xe0\x7f\x10\x00" + vr + b"\x00\x00" + len(value).to_bytes(4, "little") + value
