@@ -12,6 +12,7 @@ from typing import Any
 
 from contracts.events import GatewayState
 from infra.connect import Engines
+from infra.seams import Database
 from operations.custody_sources import gateway_states
 
 STATES = ("spooled", "published", "archived", "indexed", "replicated")
@@ -59,7 +60,7 @@ def where(engines: Engines, key: str) -> Whereabouts:
 
     Raises RetryableError (ClickHouse or Kafka cannot be asked), FatalError.
     """
-    found_as, rows = _find(engines, key)
+    found_as, rows = find_deliveries(engines.primary.database, key)
     return Whereabouts(
         key=key,
         found_as=found_as,
@@ -71,8 +72,11 @@ def where(engines: Engines, key: str) -> Whereabouts:
     )
 
 
-def _find(engines: Engines, key: str) -> tuple[str, list[dict[str, Any]]]:
-    database = engines.primary.database
+def find_deliveries(database: Database, key: str) -> tuple[str, list[dict[str, Any]]]:
+    """As what a key is known ("nothing", if it is not), and its rows of `hilum.deliveries`.
+
+    Raises RetryableError, FatalError.
+    """
     for found_as, condition in (
         ("study", "study_instance_uid = {key:String}"),
         ("instance", "sop_instance_uid = {key:String}"),

@@ -1,0 +1,153 @@
+"""An index that is filled batch by batch, and probed with batches that are alike at every size.
+
+Invariant: every row goes in through `consumers.index_writer`, as in production; probes of one run
+have the same composition whatever the index holds, so that only its size can change their cost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from consumers.index_writer import IndexWriter
+from contracts.failures import RetryableError
+from infra.clickhouse import ClickHouseDatabase
+from infra.clock import SystemClock
+from infra.migrate import migrate
+from infra.settings import ClickHouseSettings
+from load.growth.archive import KINDS, LARGE_INSTANCES, Study, study
+from load.growth.processes import Child
+from load.growth.state import ProbeCost
+from load.growth.timed_database import TimedDatabase
+from load.growth.told import Told, told
+
+# What metadata-index gathers at most (consumers/metadata_index.py).
+FILL_ROWS = 5_000
+PROBE_STUDIES, PROBE_INSTANCES = 8, 125
+# Number ranges beside the fill's; odd numbers hold no conflict.
+PROBES_FROM, LARGE_FROM = 60_000_001, 80_000_001
+# An engine that shares its cores may be slow to answer; the same batch again is harmless.
+ATTEMPTS_MAX, ATTEMPT_DELAY_S = 5, 2.0
+SETTLE_S_MAX, SETTLE_POLL_S = 120.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What the index occupies. `parts` are the active ones of all tables."""
+
+    rows: int
+    bytes_on_disk: int
+    parts: int
+
+
+class GrowingIndex:
+    """One migrated index database and the engine process behind it."""
+
+    def __init__(self, settings: ClickHouseSettings, seed: int, engine: Child | None) -> None:
+        """`engine` is the process whose CPU counts beside ours; None counts ours alone."""
+        migrate(settings)
+        self.database = ClickHouseDatabase(settings)
+        self._seed = seed
+        self._engine = engine
+
+    def close(self) -> None:
+        """Releases the connections; the rows stay."""
+        self.database.close()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the writer (this process) and of the engine so far."""
+        return time.process_time() + (self._engine.cpu_s() if self._engine else 0.0)
+
+    def fill(self, next_study: int, row: int, rows_max: int) -> tuple[int, int]:
+        """Writes whole studies from `next_study` on, about FILL_ROWS, with short headers.
+
+        `row` is the place of their first instance. Returns (studies, rows) written.
+        Raises RetryableError after ATTEMPTS_MAX.
+        """
+        studies = list(_batch(self._seed, next_study, min(FILL_ROWS, rows_max)))
+        events = told(studies, row, is_full=False)
+        self._insist(events)
+        return len(studies), len(events.received)
+
+    def probe(self, number: int, row: int) -> ProbeCost:
+        """What 1,000 instances with full headers cost: both halves, one after the other.
+
+        Eight CT series of eight studies, as they meet in a batch of a busy hour.
+        """
+        numbers = range(PROBES_FROM + 2 * PROBE_STUDIES * number, 2**31, 2)[:PROBE_STUDIES]
+        return self._measure([_ct(self._seed, n, PROBE_INSTANCES) for n in numbers], row)
+
+    def add_large_study(self, number: int, row: int) -> None:
+        """Writes a study of 1,000 instances with full headers, to ask for its metadata."""
+        self._measure([large_study(self._seed, number)], row)
+
+    def settle(self, stop: threading.Event) -> bool:
+        """Waits until no merge runs; False when they did not end within SETTLE_S_MAX."""
+        until = time.monotonic() + SETTLE_S_MAX
+        while not stop.is_set() and time.monotonic() < until:
+            if not self._ask("SELECT count() AS n FROM system.merges")["n"]:
+                return True
+            stop.wait(SETTLE_POLL_S)
+        return False
+
+    def size(self) -> Size:
+        """Rows of instances, bytes on disk and active parts of the whole database."""
+        name = {"name": self.database.name}
+        of_parts = "FROM system.parts WHERE active AND database = {name:String}"
+        found = self._ask(f"SELECT sum(bytes_on_disk) AS b, count() AS parts {of_parts}", name)
+        rows = self._ask("SELECT count() AS n FROM instance_rows FINAL")["n"]
+        return Size(int(rows), int(found["b"]), int(found["parts"]))
+
+    def _measure(self, studies: list[Study], row: int) -> ProbeCost:
+        events = told(studies, row, is_full=True)
+        timed = TimedDatabase(self.database)
+        writer = IndexWriter(timed, SystemClock())
+        count = len(events.received)
+        cpu, began = self.cpu_s(), time.perf_counter()
+        writer.write(received=events.received)
+        writer.write(archived=events.archived, receipts=events.receipts)
+        seconds = time.perf_counter() - began
+        return ProbeCost(
+            wall_s=seconds / count,
+            cpu_s=(self.cpu_s() - cpu) / count,
+            insert_s=timed.insert_s / count,
+            compose_s=timed.compose_s / count,
+        )
+
+    def _insist(self, events: Told) -> None:
+        writer = IndexWriter(self.database, SystemClock())
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                writer.write(
+                    received=events.received, archived=events.archived, receipts=events.receipts
+                )
+            except RetryableError:
+                if attempt == ATTEMPTS_MAX:
+                    raise
+                time.sleep(ATTEMPT_DELAY_S)
+            else:
+                return
+
+    def _ask(self, sql: str, parameters: dict[str, object] | None = None) -> dict[str, Any]:
+        (row,) = self.database.query(sql, parameters)
+        return row
+
+
+def large_study(seed: int, number: int) -> Study:
+    """The number-th study that `add_large_study` writes."""
+    return _ct(seed, LARGE_FROM + 2 * number, LARGE_INSTANCES)
+
+
+def _ct(seed: int, number: int, instances: int) -> Study:
+    return replace(study(seed, number), kind=KINDS[0], instances=instances, series=1)
+
+
+def _batch(seed: int, next_study: int, rows: int) -> Iterator[Study]:
+    while rows > 0:
+        one = study(seed, next_study)
+        yield one
+        rows -= one.rows
+        next_study += 1

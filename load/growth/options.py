@@ -1,0 +1,73 @@
+"""What `hilum load growth` is asked for.
+
+Invariant: validated once, here; every bound of a run is one of these values or a named limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from contracts.failures import FatalError
+
+ROWS_FULL, ROWS_QUICK = 10_000_000, 200_000
+ROWS_MIN, ROWS_LIMIT = 1_000, 100_000_000
+SEED_LIMIT = 10**8
+# Twice half a decade: enough points for a slope, and the last pair spans a decade.
+_STEPS = (1, 3)
+_CHECKPOINT_FIRST = 10_000
+EVENTS_FULL, EVENTS_QUICK = 4_000, 800
+
+
+class Axis(StrEnum):
+    """What grows."""
+
+    ROWS = "rows"
+    SITES = "sites"
+    PARTITIONS = "partitions"
+    CONSUMERS = "consumers"
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthOptions:
+    """`directory` keeps the filled index for a later run; None: a temporary one, taken away.
+
+    `events` is how many instances each point of the axes sites, partitions and consumers drains.
+    Raises FatalError when a value is out of its bounds.
+    """
+
+    seed: int = 1
+    rows_max: int = ROWS_FULL
+    axes: tuple[Axis, ...] = tuple(Axis)
+    directory: Path | None = None
+    events: int = EVENTS_FULL
+    # Rows at which the index is measured; empty: 1, 3, 10 … from 10,000 up to rows_max.
+    checkpoints: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _within("rows_max", self.rows_max, ROWS_MIN, ROWS_LIMIT)
+        _within("seed", self.seed, 0, SEED_LIMIT - 1)
+        _within("events", self.events, 100, 1_000_000)
+        if not self.axes:
+            raise FatalError("no axis is chosen", f"name one of {', '.join(Axis)}")
+
+    def stops(self) -> tuple[int, ...]:
+        """The checkpoints, ascending, the last of them `rows_max`."""
+        chosen = self.checkpoints or _geometric(self.rows_max)
+        return (*sorted({rows for rows in chosen if 0 < rows < self.rows_max}), self.rows_max)
+
+
+def quick(seed: int = 1, directory: Path | None = None) -> GrowthOptions:
+    """A run of a few minutes that shows the shape of every curve."""
+    return GrowthOptions(seed, ROWS_QUICK, directory=directory, events=EVENTS_QUICK)
+
+
+def _geometric(rows_max: int) -> tuple[int, ...]:
+    decades = range(len(str(ROWS_LIMIT)))
+    return tuple(_CHECKPOINT_FIRST * step * 10**n for n in decades for step in _STEPS)
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise FatalError(f"{name} is {value:,}", f"give {low:,} to {high:,}")
