@@ -13,7 +13,7 @@ import pytest
 from edge_gateway.receive import Receiver, spool_limits
 from edge_gateway.scu import AssociationRejected, Peer, echo
 from edge_gateway.spool import FileSystem, Receipt, Spool, SpooledDelivery, SpoolReleaser
-from tests.edge_gateway.association.raw_peer import (
+from load.hostile.raw_peer import (
     AC,
     CT,
     EXPLICIT,

@@ -16,7 +16,7 @@ from pynetdicom import _config as pynetdicom_config
 
 from edge_gateway.outgoing import FileProblem, OutgoingInstance, ProblemKind, read_outgoing
 from edge_gateway.scu import Peer, ScuLimits, SendResult, StoreScu
-from tests.edge_gateway.association.raw_peer import CT, data_set
+from load.hostile.raw_peer import CT, data_set
 from tests.edge_gateway.running_gateway import RunningGateway, running_gateway
 
 pynetdicom_config.LOG_HANDLER_LEVEL = "none"

@@ -24,7 +24,7 @@ from edge_gateway.association.contexts import choose_transfer_syntax, is_storage
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import SendResult, StoreScu, echo
 from edge_gateway.spool import Ending
-from tests.edge_gateway.association.raw_peer import (
+from load.hostile.raw_peer import (
     AC,
     CT,
     P_DATA,

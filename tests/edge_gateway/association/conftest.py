@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.edge_gateway.association.raw_peer import RawPeer, data_set, store_command
+from load.hostile.raw_peer import RawPeer, data_set, store_command
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     association_threads,

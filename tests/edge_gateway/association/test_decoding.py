@@ -28,7 +28,7 @@ from edge_gateway.association.pdu import (
     encode_command,
     fragments,
 )
-from tests.edge_gateway.association.raw_peer import associate_body, store_command
+from load.hostile.raw_peer import associate_body, store_command
 
 _MUTATION = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.spool import AssociationOpened, Ending
-from tests.edge_gateway.association.raw_peer import (
+from load.hostile.raw_peer import (
     ABORT,
     AC,
     EXPLICIT,
@@ -24,12 +24,11 @@ from tests.edge_gateway.association.raw_peer import (
     context,
     data_set,
     element,
-    ended_with_abort,
-    good_store,
     pdu,
     pdv,
     store_command,
 )
+from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     eventually,

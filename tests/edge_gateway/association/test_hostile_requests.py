@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.association import AssociationLimits
-from tests.edge_gateway.association.raw_peer import (
+from load.hostile.raw_peer import (
     ABORT,
     AC,
     P_DATA,
@@ -24,14 +24,13 @@ from tests.edge_gateway.association.raw_peer import (
     associate_body,
     context,
     data_set,
-    ended_with_abort,
-    good_store,
     item,
     pdu,
     pdv,
     store_command,
     user_information,
 )
+from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     association_threads,

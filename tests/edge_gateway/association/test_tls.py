@@ -27,7 +27,7 @@ from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import StoreScu, echo
 from infra.settings import GatewayTls
-from tests.edge_gateway.association.raw_peer import RQ, RawPeer, associate_body, data_set, pdu
+from load.hostile.raw_peer import RQ, RawPeer, associate_body, data_set, pdu
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     nothing_left_behind,
