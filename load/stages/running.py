@@ -1,0 +1,142 @@
+"""A stack to measure: a private one that is made and taken down, or one that is up already.
+
+Invariant: a private stack lives in a directory of its own at a port offset that nobody else of
+this machine's load runs has; leaving the context stops exactly what it started. Must not touch a
+stack that it did not start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.failures import FatalError, RetryableError
+from infra.local_stack import local_stack_tree
+from infra.settings import Settings, validate
+from infra.settings import load as load_settings
+from load import loopback
+from load.progress import Progress
+from load.senders import Target
+from operations import stack
+from operations.stack_programs import stack_ports
+
+# Several runs on one machine each take one; the engines of tests lie below.
+PORT_OFFSETS = (31_000, 32_000, 33_000, 34_000)
+CALLING_AE_TITLE = "HILUM-LOAD"
+# With the hold of a real gateway (24 h) a run would only ever write fresh segments, which costs
+# more than the recycled ones that a gateway writes from its second day on. The longest measured
+# instance is archived well before it is purged either way.
+_OVERLAY = """
+[gateways.north.spool]
+hold_s = 0
+[gateways.south.spool]
+hold_s = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """A stack that is up and ready. `is_private`: made for this run."""
+
+    options: stack.StackOptions
+    settings: Settings
+    is_private: bool
+
+    @property
+    def directory(self) -> Path:
+        """Its state directory."""
+        return self.options.state_directory
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """Names of the gateways that it runs."""
+        return tuple(self.settings.gateways)
+
+    def target(self, gateway: str, calling_ae_title: str = CALLING_AE_TITLE) -> Target:
+        """Whom to call to send to `gateway`. Raises FatalError for an unknown one."""
+        found = self.settings.gateway(gateway)
+        return Target(found.bind, found.dicom_port, found.ae_title, calling_ae_title)
+
+
+@contextmanager
+def private_stack(directory: Path, progress: Progress) -> Iterator[RunningStack]:
+    """A stack of this run's own under `directory`, ready; down when the context is left.
+
+    What it stored stays in `directory` for its owner to remove. Raises FatalError when no port
+    offset is free or something is missing on the machine, RetryableError when it is not ready.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    overlay = directory / "load-stack.toml"
+    overlay.write_text(_OVERLAY, encoding="utf-8")
+    with _port_offset(directory) as offset:
+        options = stack.StackOptions(directory / "state", offset, overlay, detach=True)
+        progress.stage("starting a stack")
+        try:
+            report = stack.up(options, progress.note)
+            if not report.ok:
+                raise RetryableError(f"starting a stack: {'; '.join(report.problems)}")
+            yield RunningStack(options, _settings_of(options), is_private=True)
+        finally:
+            stack.down(options)
+
+
+def attached_stack(options: stack.StackOptions) -> RunningStack:
+    """The stack that is up in a state directory.
+
+    Raises FatalError where there is none, where it listens beyond loopback, or where some of it
+    is not ready: a measurement of half a stack means nothing.
+    """
+    processes = stack.process_list(options)
+    lame = [process.line() for process in processes if not process.ready]
+    if not processes or lame:
+        raise FatalError(
+            f"no stack is ready in {options.state_directory}" + "".join(f"\n  {x}" for x in lame),
+            "run `./hilum up --detach`, or leave --attach out to measure a stack of its own",
+        )
+    settings = _settings_of(options)
+    for gateway in settings.gateways.values():
+        loopback.require(gateway.bind, None)
+    return RunningStack(options, settings, is_private=False)
+
+
+def _settings_of(options: stack.StackOptions) -> Settings:
+    return load_settings(options.state_directory / "settings.toml")
+
+
+@contextmanager
+def _port_offset(directory: Path) -> Iterator[int]:
+    """An offset whose ports are free, ours until the context is left."""
+    for offset in PORT_OFFSETS:
+        lock_path = Path(tempfile.gettempdir()) / f"hilum-load-{offset}.lock"
+        with lock_path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if _are_free(directory, offset):
+                yield offset
+                return
+    raise FatalError(
+        f"none of the port offsets {', '.join(map(str, PORT_OFFSETS))} is free",
+        "end another load run, or measure the running stack with --attach",
+    )
+
+
+def _are_free(directory: Path, offset: int) -> bool:
+    settings = validate(local_stack_tree(directory, offset), "of the local stack")
+    return all(_is_free(port) for ports in stack_ports(settings).values() for port in ports)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
