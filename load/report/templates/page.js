@@ -13,6 +13,7 @@
       "font.family": getComputedStyle(document.body).fontFamily,
       "xaxis.gridcolor": line, "xaxis.zerolinecolor": line, "xaxis.linecolor": line,
       "yaxis.gridcolor": line, "yaxis.zerolinecolor": line, "yaxis.linecolor": line,
+      "modebar.bgcolor": "rgba(0,0,0,0)", "modebar.color": line, "modebar.activecolor": ink,
       "hoverlabel.bgcolor": paper, "hoverlabel.bordercolor": line, "hoverlabel.font.color": ink
     };
   }
