@@ -20,7 +20,6 @@ from infra.migrate import migrate
 from infra.settings import ClickHouseSettings
 from load.growth.archive import KINDS, LARGE_INSTANCES, Study, study
 from load.growth.processes import Child
-from load.growth.state import ProbeCost
 from load.growth.timed_database import TimedDatabase
 from load.growth.told import Told, told
 
@@ -43,6 +42,21 @@ class Size:
     parts: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeCost:
+    """One probe batch: seconds and CPU seconds per instance, both halves written as they come."""
+
+    wall_s: float
+    cpu_s: float
+    insert_s: float
+    compose_s: float
+
+    @property
+    def prepare_s(self) -> float:
+        """Neither inserting nor composing: describing headers and making columns."""
+        return max(self.wall_s - self.insert_s - self.compose_s, 0.0)
+
+
 class GrowingIndex:
     """One migrated index database and the engine process behind it."""
 
@@ -52,6 +66,11 @@ class GrowingIndex:
         self.database = ClickHouseDatabase(settings)
         self._seed = seed
         self._engine = engine
+
+    def drop(self) -> None:
+        """Takes the database away with all its rows; nothing else may be called then."""
+        self.database.command(f"DROP DATABASE IF EXISTS {self.database.name} SYNC")
+        self.database.close()
 
     def close(self) -> None:
         """Releases the connections; the rows stay."""
@@ -95,7 +114,7 @@ class GrowingIndex:
 
     def size(self) -> Size:
         """Rows of instances, bytes on disk and active parts of the whole database."""
-        name = {"name": self.database.name}
+        name: dict[str, object] = {"name": self.database.name}
         of_parts = "FROM system.parts WHERE active AND database = {name:String}"
         found = self._ask(f"SELECT sum(bytes_on_disk) AS b, count() AS parts {of_parts}", name)
         rows = self._ask("SELECT count() AS n FROM instance_rows FINAL")["n"]

@@ -5,6 +5,7 @@ Invariant: validated once, here; every bound of a run is one of these values or 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +15,8 @@ from contracts.failures import FatalError
 ROWS_FULL, ROWS_QUICK = 10_000_000, 200_000
 ROWS_MIN, ROWS_LIMIT = 1_000, 100_000_000
 SEED_LIMIT = 10**8
-# Twice half a decade: enough points for a slope, and the last pair spans a decade.
-_STEPS = (1, 3)
-_CHECKPOINT_FIRST = 10_000
+# A decade between sizes; half of one where there would be too few of them for a slope.
+SIZES_MIN, SIZE_ROWS_MIN = 4, 10_000
 EVENTS_FULL, EVENTS_QUICK = 4_000, 800
 
 
@@ -42,8 +42,8 @@ class GrowthOptions:
     axes: tuple[Axis, ...] = tuple(Axis)
     directory: Path | None = None
     events: int = EVENTS_FULL
-    # Rows at which the index is measured; empty: 1, 3, 10 … from 10,000 up to rows_max.
-    checkpoints: tuple[int, ...] = ()
+    # Rows of the indexes that are filled and compared; empty: tenths of rows_max.
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _within("rows_max", self.rows_max, ROWS_MIN, ROWS_LIMIT)
@@ -52,9 +52,9 @@ class GrowthOptions:
         if not self.axes:
             raise FatalError("no axis is chosen", f"name one of {', '.join(Axis)}")
 
-    def stops(self) -> tuple[int, ...]:
-        """The checkpoints, ascending, the last of them `rows_max`."""
-        chosen = self.checkpoints or _geometric(self.rows_max)
+    def sizes_asked(self) -> tuple[int, ...]:
+        """The sizes, ascending, the last of them `rows_max`."""
+        chosen = self.sizes or _downwards(self.rows_max)
         return (*sorted({rows for rows in chosen if 0 < rows < self.rows_max}), self.rows_max)
 
 
@@ -63,9 +63,13 @@ def quick(seed: int = 1, directory: Path | None = None) -> GrowthOptions:
     return GrowthOptions(seed, ROWS_QUICK, directory=directory, events=EVENTS_QUICK)
 
 
-def _geometric(rows_max: int) -> tuple[int, ...]:
-    decades = range(len(str(ROWS_LIMIT)))
-    return tuple(_CHECKPOINT_FIRST * step * 10**n for n in decades for step in _STEPS)
+def _downwards(rows_max: int) -> tuple[int, ...]:
+    for factor in (10.0, math.sqrt(10.0)):
+        steps = int(math.log(max(rows_max / SIZE_ROWS_MIN, 1.0), factor) + 1e-9)
+        sizes = tuple(round(rows_max / factor**step) for step in range(steps + 1))
+        if len(sizes) >= SIZES_MIN:
+            return sizes
+    return sizes
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

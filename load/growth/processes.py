@@ -55,7 +55,7 @@ class Child:
         if self.process.poll() is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
             raise RetryableError(
-                f"running {self.name}: it ended with {self.process.returncode}: " + " | ".join(lines)
+                f"running {self.name}: it ended with {self.process.returncode}: {lines}"
             )
 
     def stop(self) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from infra.seams import Database
 from load.growth.archive import DATES, FIRST_DATE, Study, study
 from load.growth.index import large_study
-from load.growth.state import QueryTimes
 from operations.where import find_deliveries
 
 ASKED = 20
@@ -43,6 +42,15 @@ class Keys:
     def large_study(self, generator: random.Random) -> Study:
         """Any of the large ones."""
         return large_study(self.seed, generator.randrange(self.large_studies))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTimes:
+    """One question: its seconds, one for each key asked."""
+
+    name: str
+    seconds: tuple[float, ...]
+    rows_median: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,8 @@ QUESTIONS = (
         "metadata_1000",
         "metadata (all elements) of a study of 1,000 instances",
         _query(
-            "SELECT sop_instance_uid, header FROM instances WHERE study_instance_uid = {uid:String}",
+            "SELECT sop_instance_uid, header FROM instances"
+            " WHERE study_instance_uid = {uid:String}",
             lambda keys, generator: {"uid": keys.large_study(generator).study_instance_uid},
         ),
         METADATA_GOAL_S,

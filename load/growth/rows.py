@@ -1,7 +1,8 @@
-"""The axis of rows: fills an index checkpoint by checkpoint, and measures at each.
+"""The axis of rows: indexes of several sizes side by side, filled first and then measured in turns.
 
-Invariant: whatever stops a fill, its state says where the next run goes on; a checkpoint that was
-measured is not measured again. It must not delete what it filled.
+Invariant: every size is a database of its own in one engine, and all are probed in the same run,
+round by round, so that a slow hour of the machine slows all of them. Whatever stops a fill, its
+state says where the next run goes on.
 """
 
 from __future__ import annotations
@@ -9,129 +10,187 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from load.growth.index import GrowingIndex
+from infra.settings import ClickHouseSettings
+from load.growth.index import GrowingIndex, ProbeCost, Size
 from load.growth.options import GrowthOptions
-from load.growth.processes import engines
-from load.growth.questions import Keys, ask_all
-from load.growth.state import Checkpoint, GrowthState, StateFile
+from load.growth.processes import Child, engines
+from load.growth.questions import Keys, QueryTimes, ask_all
+from load.growth.state import FillSlice, SizeState, StateFile
 from load.progress import Progress
 
-# The first probe of a checkpoint warms what a size does not change, and is not counted.
-WARM_PROBES, PROBES = 1, 7
+# The first round warms what a size does not change, and is not counted.
+WARM_ROUNDS, ROUNDS = 1, 7
 LARGE_STUDIES = 3
 ENGINE = "clickhouse-primary"
+# Probes stay in the index; one that has outgrown its size by that much is filled anew.
+OUTGROWN = 2.0
+# A stretch of a fill ends where the rows have grown by a quarter of a decade.
+SLICE_FACTOR = 10**0.25
+SLICE_ROWS_MIN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SizeMeasured:
+    """One size: what it occupied before the probes, what they cost, how long answers took."""
+
+    rows_wanted: int
+    size: Size
+    probes: tuple[ProbeCost, ...]
+    queries: tuple[QueryTimes, ...]
+    slices: tuple[FillSlice, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What a run saw: its state at the end, and from how many rows it went on."""
+    """What a run saw. `rows_found` were there when it began; `measured` is empty if stopped."""
 
-    state: GrowthState
+    measured: tuple[SizeMeasured, ...]
     rows_found: int
+    rows_filled: int
     is_stopped: bool
 
 
 def grow_rows(
     options: GrowthOptions, directory: Path, stop: threading.Event, progress: Progress
 ) -> Grown:
-    """Fills the index under `directory` up to the last checkpoint, or until `stop`.
+    """Fills every size under `directory` and measures all of them, or fills until `stop`.
 
     Raises RetryableError (the engine cannot go on), FatalError (another seed's directory).
     """
     directory.mkdir(parents=True, exist_ok=True)
     kept = StateFile(directory, options.seed)
     with engines(directory, [ENGINE]) as (settings, (engine,)):
-        index = GrowingIndex(settings.primary.clickhouse, options.seed, engine)
-        try:
-            return fill_and_measure(options, index, kept, stop, progress)
-        finally:
-            index.close()
+        return grow_on(options, settings.primary.clickhouse, engine, kept, stop, progress)
 
 
-def fill_and_measure(
+def grow_on(
     options: GrowthOptions,
-    index: GrowingIndex,
+    settings: ClickHouseSettings,
+    engine: Child | None,
     kept: StateFile,
     stop: threading.Event,
     progress: Progress,
 ) -> Grown:
-    """`grow_rows` on an index that is there."""
-    rows_found = kept.state.rows
-    measured = {checkpoint.rows_wanted for checkpoint in kept.state.checkpoints}
-    for rows in options.stops():
-        if rows in measured or stop.is_set():
-            continue
-        _fill_to(rows, index, kept, stop, progress)
-        if not stop.is_set():
-            _measure_at(rows, index, kept, stop, progress)
-    return Grown(kept.state, rows_found, stop.is_set())
+    """`grow_rows` in databases of an engine that runs, named after the settings' database."""
+    wanted = options.sizes_asked()
+    found = sum(kept.size(rows).rows for rows in wanted)
+    with _opened(wanted, settings, options.seed, engine, kept) as indexes:
+        for rows, index in indexes.items():
+            _fill(index, rows, kept, stop, progress)
+        filled = sum(kept.size(rows).rows for rows in wanted) - found
+        if stop.is_set():
+            return Grown((), found, filled, is_stopped=True)
+        return Grown(_measure(indexes, kept, stop, progress), found, filled, is_stopped=False)
 
 
-def _fill_to(
-    rows: int,
+@contextmanager
+def _opened(
+    wanted: Sequence[int],
+    settings: ClickHouseSettings,
+    seed: int,
+    engine: Child | None,
+    kept: StateFile,
+) -> Iterator[Mapping[int, GrowingIndex]]:
+    indexes = {}
+    for rows in wanted:
+        own = settings.model_copy(update={"database": f"{settings.database}_{rows}"})
+        index = GrowingIndex(own, seed, engine)
+        # A directory without state may hold rows of a fill whose state was taken away.
+        if index.size().rows > OUTGROWN * rows or not kept.size(rows).rows:
+            index.drop()
+            index = GrowingIndex(own, seed, engine)
+            kept.put(SizeState(rows_wanted=rows))
+        indexes[rows] = index
+    try:
+        yield indexes
+    finally:
+        for index in indexes.values():
+            index.close()
+
+
+def _fill(
     index: GrowingIndex,
+    rows: int,
     kept: StateFile,
     stop: threading.Event,
     progress: Progress,
 ) -> None:
-    progress.stage(f"filling to {rows:,} rows", max(rows - kept.state.rows, 1), "rows")
-    while kept.state.rows < rows and not stop.is_set():
-        state = kept.state
-        cpu, began = index.cpu_s(), time.perf_counter()
-        studies, written = index.fill(state.next_study, state.rows, rows - state.rows)
-        kept.change(
-            rows=state.rows + written,
-            next_study=state.next_study + studies,
-            fill_rows=state.fill_rows + written,
-            fill_wall_s=state.fill_wall_s + time.perf_counter() - began,
-            fill_cpu_s=state.fill_cpu_s + index.cpu_s() - cpu,
+    state = kept.size(rows)
+    if state.is_full or stop.is_set():
+        return
+    progress.stage(f"filling to {rows:,} rows", rows - state.rows, "rows")
+    is_whole = state.rows == 0
+    while not state.is_full and not stop.is_set():
+        begun, cpu, began = state, index.cpu_s(), time.perf_counter()
+        until = min(max(SLICE_ROWS_MIN, round(state.rows * SLICE_FACTOR)), rows)
+        while state.rows < until and not stop.is_set():
+            studies, written = index.fill(state.next_study, state.rows, rows - state.rows)
+            state = state.model_copy(
+                update={"rows": state.rows + written, "next_study": state.next_study + studies}
+            )
+            kept.put(state)
+            progress.advance(written)
+        piece = FillSlice(
+            rows_from=begun.rows,
+            rows_to=state.rows,
+            wall_s=time.perf_counter() - began,
+            cpu_s=index.cpu_s() - cpu,
+            is_whole=is_whole and not stop.is_set(),
         )
-        progress.advance(written)
+        state = state.model_copy(update={"slices": (*state.slices, piece)})
+        kept.put(state)
+        is_whole = True
 
 
-def _measure_at(
-    rows: int,
-    index: GrowingIndex,
+def _measure(
+    indexes: Mapping[int, GrowingIndex],
     kept: StateFile,
     stop: threading.Event,
     progress: Progress,
-) -> None:
-    state = kept.state
-    progress.stage(f"measuring at {rows:,} rows", WARM_PROBES + PROBES, "probes")
-    if not index.settle(stop):
-        progress.note("merges still run: probes share the engine with them")
-    first = state.next_probe
-    # Told beforehand: a run that is killed here never gives the same probe twice.
-    kept.change(next_probe=first + WARM_PROBES + PROBES)
-    probes = []
-    for number in range(first, kept.state.next_probe):
-        probes.append(index.probe(number, state.rows))
+) -> tuple[SizeMeasured, ...]:
+    progress.stage("waiting for merges to end")
+    for index in indexes.values():
+        if not index.settle(stop):
+            progress.note("merges still run: probes share the engine with them")
+            break
+    sizes = {rows: index.size() for rows, index in indexes.items()}
+    probes = _probe_rounds(indexes, kept, progress)
+    progress.stage("asking", len(indexes), "sizes")
+    measured = []
+    for rows, index in indexes.items():
+        queries = _ask(index, rows, kept)
+        slices = kept.size(rows).slices
+        measured.append(SizeMeasured(rows, sizes[rows], probes[rows], queries, slices))
         progress.advance()
-    large = LARGE_STUDIES * len(state.checkpoints)
-    for number in range(large, large + LARGE_STUDIES):
+    return tuple(measured)
+
+
+def _probe_rounds(
+    indexes: Mapping[int, GrowingIndex], kept: StateFile, progress: Progress
+) -> Mapping[int, tuple[ProbeCost, ...]]:
+    progress.stage("probing every size in turns", (WARM_ROUNDS + ROUNDS) * len(indexes), "probes")
+    costs: dict[int, list[ProbeCost]] = {rows: [] for rows in indexes}
+    for _ in range(WARM_ROUNDS + ROUNDS):
+        for rows, index in indexes.items():
+            state = kept.size(rows)
+            # Told beforehand: a run that is killed here never gives the same probe twice.
+            kept.put(state.model_copy(update={"next_probe": state.next_probe + 1}))
+            costs[rows].append(index.probe(state.next_probe, state.rows))
+            progress.advance()
+    return {rows: tuple(found[WARM_ROUNDS:]) for rows, found in costs.items()}
+
+
+def _ask(index: GrowingIndex, rows: int, kept: StateFile) -> tuple[QueryTimes, ...]:
+    state = kept.size(rows)
+    for number in range(state.large_studies, LARGE_STUDIES):
         index.add_large_study(number, state.rows)
-    index.settle(stop)
-    keys = Keys(state.seed, state.next_study, large + LARGE_STUDIES)
-    generator = random.Random(f"{state.seed}/keys/{rows}")
-    queries = ask_all(index.database, keys, generator)
-    size = index.size()
-    checkpoint = Checkpoint(
-        rows=size.rows,
-        rows_wanted=rows,
-        bytes_on_disk=size.bytes_on_disk,
-        parts=size.parts,
-        probes=tuple(probes[WARM_PROBES:]),
-        queries=queries,
-        fill_rows=state.fill_rows,
-        fill_wall_s=state.fill_wall_s,
-        fill_cpu_s=state.fill_cpu_s,
-    )
-    kept.change(
-        checkpoints=(*state.checkpoints, checkpoint),
-        fill_rows=0,
-        fill_wall_s=0.0,
-        fill_cpu_s=0.0,
-    )
+    state = state.model_copy(update={"large_studies": LARGE_STUDIES})
+    kept.put(state)
+    keys = Keys(kept.seed, state.next_study, LARGE_STUDIES)
+    generator = random.Random(f"{kept.seed}/keys/{rows}/{state.next_probe}")
+    return ask_all(index.database, keys, generator)

@@ -1,4 +1,4 @@
-"""What a fill remembers from run to run: how far it is, and what every checkpoint measured.
+"""What fills remember from run to run: how far each index is, and what filling it cost.
 
 Invariant: the file is replaced as a whole, so a killed run leaves the state before its last batch,
 and repeating that batch writes the same rows. It must not be trusted with another seed.
@@ -6,7 +6,6 @@ and repeating that batch writes the same rows. It must not be trusted with anoth
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,56 +20,41 @@ class _Kept(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ProbeCost(_Kept):
-    """One probe batch: seconds and CPU seconds per instance, both halves written as they come."""
+class FillSlice(_Kept):
+    """A stretch of a fill: CPU and wall seconds between two numbers of rows.
 
+    CPU seconds are the writer's and the engine's, merging in the background included. `paused`
+    stretches were interrupted, so what merged meanwhile is not in them.
+    """
+
+    rows_from: int
+    rows_to: int
     wall_s: float
     cpu_s: float
-    insert_s: float
-    compose_s: float
+    is_whole: bool
+
+
+class SizeState(_Kept):
+    """How far one index is. `rows_wanted` names it; `next_probe` counts from run to run."""
+
+    rows_wanted: int
+    rows: int = 0
+    next_study: int = 0
+    next_probe: int = 0
+    large_studies: int = 0
+    slices: tuple[FillSlice, ...] = ()
 
     @property
-    def prepare_s(self) -> float:
-        """Neither inserting nor composing: describing headers and making columns."""
-        return max(self.wall_s - self.insert_s - self.compose_s, 0.0)
-
-
-class QueryTimes(_Kept):
-    """One question: its seconds, one for each key asked."""
-
-    name: str
-    seconds: tuple[float, ...]
-    rows_median: float
-
-
-class Checkpoint(_Kept):
-    """What was measured at a number of rows. `rows` and `bytes_on_disk` include the probes."""
-
-    rows: int
-    rows_wanted: int
-    bytes_on_disk: int
-    parts: int
-    probes: tuple[ProbeCost, ...]
-    queries: tuple[QueryTimes, ...]
-    # Filling since the checkpoint before, merging in the background included; short headers.
-    fill_rows: int
-    fill_wall_s: float
-    fill_cpu_s: float
+    def is_full(self) -> bool:
+        return self.rows >= self.rows_wanted
 
 
 class GrowthState(_Kept):
-    """How far the fill is."""
+    """Every index of one directory."""
 
     seed: int
     format_version: int = 1
-    rows: int = 0
-    next_study: int = 0
-    # Probes take their studies from a number range of their own.
-    next_probe: int = 0
-    fill_rows: int = 0
-    fill_wall_s: float = 0.0
-    fill_cpu_s: float = 0.0
-    checkpoints: tuple[Checkpoint, ...] = ()
+    sizes: tuple[SizeState, ...] = ()
 
 
 @dataclass
@@ -99,10 +83,17 @@ class StateFile:
                 f"give --seed {self.state.seed}, or another state directory",
             )
 
-    def change(self, **changes: object) -> None:
-        """The state with these fields, on disk on return."""
-        self.state = self.state.model_copy(update=changes)
+    def size(self, rows_wanted: int) -> SizeState:
+        """What is known of one index; a new one where nothing is."""
+        found = [size for size in self.state.sizes if size.rows_wanted == rows_wanted]
+        return found[0] if found else SizeState(rows_wanted=rows_wanted)
+
+    def put(self, size: SizeState) -> None:
+        """Keeps what is known of one index, on disk on return."""
+        others = [one for one in self.state.sizes if one.rows_wanted != size.rows_wanted]
+        sizes = tuple(sorted((*others, size), key=lambda one: one.rows_wanted))
+        self.state = self.state.model_copy(update={"sizes": sizes})
         self.directory.mkdir(parents=True, exist_ok=True)
         partial = self.directory / f"{FILE_NAME}.partial"
         partial.write_text(self.state.model_dump_json(indent=1), encoding="utf-8")
-        os.replace(partial, self.directory / FILE_NAME)
+        partial.replace(self.directory / FILE_NAME)
