@@ -156,6 +156,13 @@ def test_it_starts_and_answers_with_everything_else_down(receive: ReceiveProcess
         assert peer.store(store_command(), data_set()) == 0
     metrics = receive.get("metrics") or ""
     assert 'hilum_store_response_total{status="0000"} 1.0' in metrics
+    # Of this moment, not of some seconds ago: the store above was acknowledged by a flush.
+    flushes = [
+        float(line.split()[1])
+        for line in metrics.splitlines()
+        if line.startswith("hilum_spool_flush_total ")
+    ]
+    assert flushes and flushes[0] >= 1
     assert receive.get("livez") == '{"live":true}'
     assert "1.2.3.4.5" not in receive.log.read_text()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import resource
-import socket
 import struct
 import threading
 import time
@@ -13,6 +12,18 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.association import AssociationLimits
+from load.hostile.leaving import half_close
+from load.hostile.opening import (
+    FIRST_BYTES,
+    FIRST_SYNTAX,
+    MANY_SYNTAXES,
+    MAXIMUM_LENGTHS,
+    NO_TITLES,
+    ODD_TITLES,
+    USER_ITEMS,
+    say_noise,
+)
+from load.hostile.peer import Door, Visit
 from load.hostile.raw_peer import (
     ABORT,
     AC,
@@ -22,16 +33,17 @@ from load.hostile.raw_peer import (
     RQ,
     RawPeer,
     associate_body,
-    context,
     data_set,
-    item,
+    message,
     pdu,
     pdv,
     store_command,
     user_information,
 )
+from load.hostile.slow import DRIPPED, drip
 from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
 from tests.edge_gateway.running_gateway import (
+    DEADLINE_S,
     RunningGateway,
     association_threads,
     eventually,
@@ -41,37 +53,31 @@ from tests.edge_gateway.running_gateway import (
 
 MIB = 1024 * 1024
 INVALID, UNEXPECTED, UNRECOGNIZED = 6, 2, 1
-MESSAGE = pdu(P_DATA, pdv(1, 3, store_command()))
+# What each of the first words is answered with (PS3.8 9.3.8).
+ABORT_REASONS = {
+    "H1": INVALID,
+    "H7": UNEXPECTED,
+    "H9-300-contexts": INVALID,
+    "H9-even-id": INVALID,
+    "H9-duplicate-id": INVALID,
+    "H28-http": UNRECOGNIZED,
+    "H28-ssh": UNRECOGNIZED,
+    "H28-smb": UNRECOGNIZED,
+}
 
 
 @pytest.mark.parametrize(
     ("first_bytes", "reason"),
     [
-        pytest.param(struct.pack(">BBI", 1, 0, 0xFFFFFFFF) + bytes(4096), INVALID, id="H1"),
-        pytest.param(pdu(AC, associate_body()), UNEXPECTED, id="H7"),
+        *(pytest.param(first, ABORT_REASONS[name], id=name) for name, first in FIRST_BYTES.items()),
         pytest.param(pdu(RELEASE_RQ, bytes(4)), UNEXPECTED, id="release-first"),
         pytest.param(pdu(P_DATA, pdv(1, 3, store_command())), UNEXPECTED, id="data-first"),
         pytest.param(pdu(RQ, bytes(10)), INVALID, id="short-request"),
-        pytest.param(
-            pdu(
-                RQ,
-                associate_body(contexts=b"".join(context(2 * (i % 128) + 1) for i in range(300))),
-            ),
-            INVALID,
-            id="H9-300-contexts",
-        ),
-        pytest.param(pdu(RQ, associate_body(contexts=context(2))), INVALID, id="H9-even-id"),
-        pytest.param(
-            pdu(RQ, associate_body(contexts=context(1) + context(1))), INVALID, id="H9-duplicate-id"
-        ),
         pytest.param(
             pdu(RQ, associate_body(contexts=struct.pack(">BBH", 0x20, 0, 0xFFFF))),
             INVALID,
             id="item-longer-than-pdu",
         ),
-        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UNRECOGNIZED, id="H28-http"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", UNRECOGNIZED, id="H28-ssh"),
-        pytest.param(b"\0\0\0\x85\xffSMBr\0\0\0\0" + bytes(64), UNRECOGNIZED, id="H28-smb"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", UNRECOGNIZED, id="tls-hello"),
     ],
 )
@@ -102,25 +108,15 @@ def test_declared_lengths_take_no_memory(gateway: RunningGateway) -> None:
 
 def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(gateway: RunningGateway) -> None:
     """H8: 128 contexts of 125."""
-    syntaxes = tuple(f"1.2.3.{number}" for number in range(125))
-    many = b"".join(context(2 * i + 1, syntaxes=syntaxes) for i in range(128))
     with RawPeer(gateway.port) as peer:
-        kind, body = peer.associate(contexts=many)
+        kind, body = peer.associate(contexts=MANY_SYNTAXES)
         assert kind == AC
-        assert body.count(b"1.2.3.0") == 128
+        assert body.count(FIRST_SYNTAX.encode()) == 128
 
 
 @pytest.mark.parametrize(
     ("title", "kind"),
-    [
-        (bytes(16), RJ),
-        (b" " * 16, RJ),
-        (b"A\\B", RJ),
-        ("Köln".encode(), RJ),
-        (b"A\x01B", RJ),
-        (b"PADDED\0\0\0\0\0\0\0\0\0\0", AC),
-        (b"  LEADING", AC),
-    ],
+    [*((title, RJ) for title in NO_TITLES), *((title, AC) for title in ODD_TITLES)],
 )
 def test_calling_ae_titles_that_are_none_are_rejected(
     gateway: RunningGateway, title: bytes, kind: int
@@ -133,14 +129,14 @@ def test_calling_ae_titles_that_are_none_are_rejected(
             assert body == bytes((0, 1, 1, 3))
 
 
-@pytest.mark.parametrize(("length", "kind"), [(0, AC), (1, RJ), (7, RJ), (8, AC), (0xFFFFFFFF, AC)])
-def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int, kind: int) -> None:
+@pytest.mark.parametrize("length", MAXIMUM_LENGTHS)
+def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int) -> None:
     """H11: whatever the peer can take, no PDU of ours is longer."""
     with RawPeer(gateway.port) as peer:
         answer, _ = peer.associate(user=user_information(length))
-        assert answer == kind
-        if kind == AC:
-            peer.send(MESSAGE + pdu(P_DATA, pdv(1, 2, data_set())))
+        assert answer == (RJ if length in (1, 7) else AC)
+        if answer == AC:
+            peer.send(message(store_command(), data_set()))
             command = b""
             while True:
                 pdu_type, body = peer.read_pdu()
@@ -153,13 +149,7 @@ def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int,
 
 def test_unknown_user_items_and_odd_windows_are_passed_over(gateway: RunningGateway) -> None:
     """H12, H13, H14: an identity of 60 KB, windows of 0/0 and 65535, items that do not exist."""
-    extras = (
-        item(0x7F, b"nobody knows"),
-        item(0x53, struct.pack(">HH", 0, 0)),
-        item(0x53, struct.pack(">HH", 65535, 65535)),
-        item(0x58, b"\x02\x01" + struct.pack(">H", 60000) + bytes(60000) + bytes(2)),
-    )
-    for extra in extras:
+    for extra in USER_ITEMS.values():
         with RawPeer(gateway.port) as peer:
             kind, body = peer.associate(user=user_information(more=extra))
             assert kind == AC
@@ -170,28 +160,17 @@ def test_unknown_user_items_and_odd_windows_are_passed_over(gateway: RunningGate
 def test_a_half_closed_peer_is_let_go(gateway: RunningGateway) -> None:
     """H21."""
     with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
-        peer.send(pdu(RQ, associate_body()))
-        peer.socket.shutdown(socket.SHUT_WR)
+        half_close(peer)
         assert peer.read_pdu()[0] == AC
         assert peer.read_pdu() == (0, b"")
 
 
 def test_random_bytes_never_stop_the_gateway(gateway: RunningGateway) -> None:
     """H28; the seed is fixed, so a failure repeats."""
-    generator = random.Random(28)
+    visit = Visit(Door(gateway.port), time.monotonic() + DEADLINE_S, random.Random(28))
     with nothing_left_behind(gateway):
         for _ in range(60):
-            with RawPeer(gateway.port) as peer:
-                if generator.random() < 0.5:
-                    peer.associate()
-                    kind = generator.choice((1, 2, 4, 5, 6, 7, 4, 4))
-                    noise = generator.randbytes(generator.randrange(200))
-                    peer.send(pdu(kind, noise))
-                else:
-                    body = bytearray(associate_body())
-                    for _ in range(generator.randrange(1, 6)):
-                        body[generator.randrange(len(body))] = generator.randrange(256)
-                    peer.send(pdu(RQ, bytes(body)))
+            say_noise(visit)
     good_store(gateway.port)
 
 
@@ -209,32 +188,20 @@ def test_idle_connections_are_closed_oldest_first(tmp_path: Path) -> None:
         eventually(lambda: association_threads() == 0)
 
 
-def _drip(peer: RawPeer, data: bytes, interval_s: float) -> None:
-    try:
-        for byte in data:
-            peer.send(bytes((byte,)))
-            time.sleep(interval_s)
-    except OSError:
-        return  # cut off, which is what the test waits for
-
-
 @pytest.mark.parametrize("where", ["request-header", "request-body", "data-header", "data-body"])
 def test_one_byte_at_a_time_ends_by_the_clock(tmp_path: Path, where: str) -> None:
     """H25: the deadline is of the whole PDU, not of each read."""
     limits = AssociationLimits(request_timeout_s=0.6, pdu_timeout_s=0.6)
     with running_gateway(tmp_path, limits) as gateway, RawPeer(gateway.port) as peer:
-        data = pdu(RQ, associate_body())
-        skipped = {"request-body": 7}.get(where, 0)
+        data, at_once = DRIPPED[where]
         if where.startswith("data"):
             peer.associate()
-            data = MESSAGE
-            skipped = 7 if where == "data-body" else 0
-        peer.send(data[:skipped])
+        peer.send(data[:at_once])
         started = time.monotonic()
-        drip = threading.Thread(target=_drip, args=(peer, data[skipped:], 0.05))
-        drip.start()
+        dripping = threading.Thread(target=drip, args=(peer, data[at_once:], 0.05))
+        dripping.start()
         kind, _ = peer.read_pdu()
         assert time.monotonic() - started < 3
         assert kind == (ABORT if where.startswith("data") else 0)
         peer.socket.close()
-        drip.join()
+        dripping.join()
