@@ -101,8 +101,13 @@ class OwnProcess:
         children = self._children()
         self._signal(signal.SIGTERM)
         if not self._is_gone_within(END_WITHIN_S, children):
-            self._signal(signal.SIGKILL)
-            self._is_gone_within(KILL_WITHIN_S, children)
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends the whole group at once, for a program whose state is thrown away anyway."""
+        children = self._children()
+        self._signal(signal.SIGKILL)
+        self._is_gone_within(KILL_WITHIN_S, children)
 
     def _is_gone_within(self, seconds: float, children: Sequence[psutil.Process]) -> bool:
         deadline = time.monotonic() + seconds
@@ -130,13 +135,18 @@ class OwnProcess:
 
 
 @contextmanager
-def own_process(name: str, command: Sequence[str], directory: Path) -> Iterator[OwnProcess]:
-    """Runs a program until the block ends, however it ends."""
+def own_process(
+    name: str, command: Sequence[str], directory: Path, *, is_killed: bool = False
+) -> Iterator[OwnProcess]:
+    """Runs a program until the block ends, however it ends; `is_killed`: without asking it."""
     process = OwnProcess(name, command, directory)
     try:
         yield process
     finally:
-        process.end()
+        if is_killed:
+            process.kill()
+        else:
+            process.end()
 
 
 class ProcessReceiver:
