@@ -20,7 +20,6 @@ from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
 
 _LOG = logger("receive")
-_GAUGE_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Receiver:
         self._exposure = check_exposure(gateway)
         self._certificates = TlsCertificates(gateway.tls) if gateway.tls else None
         self._reload_failure = ""
+        self._gauges_lock = threading.Lock()
         self._flushes = 0
         self.metrics = Metrics()
         self._listener = Listener(
@@ -52,7 +52,11 @@ class Receiver:
             self._certificates,
         )
         self._endpoint = ProcessEndpoint(
-            "127.0.0.1", gateway.http_port, self.metrics, self.readiness
+            "127.0.0.1",
+            gateway.http_port,
+            self.metrics,
+            self.readiness,
+            before_scrape=self._update_gauges,
         )
         self.addresses = Addresses(self._listener.port, self._endpoint.port)
 
@@ -93,11 +97,12 @@ class Receiver:
             f"{self._exposure}, admitting {admitted}{self._reload_failure}",
         )
 
-    def update_gauges(self) -> None:
-        """Counts that nothing else would push into the metrics."""
-        statistics = self._spool.statistics()
-        self.metrics.count("hilum_spool_flush_total", statistics.flushes - self._flushes)
-        self._flushes = statistics.flushes
+    def _update_gauges(self) -> None:
+        """Counts that nothing else would push into the metrics; scrapes may overlap."""
+        with self._gauges_lock:
+            flushes = self._spool.statistics().flushes
+            self.metrics.count("hilum_spool_flush_total", flushes - self._flushes)
+            self._flushes = flushes
         self.metrics.gauge("hilum_spool_bytes", spool_usage(self._gateway.spool.directory).bytes)
 
     def _capacity(self) -> Capacity:
@@ -128,8 +133,7 @@ def run(settings: Settings, gateway_name: str) -> int:
             recovered_records=spool.recovery.records,
             damaged=spool.recovery.damaged,
         )
-        while not stop.wait(_GAUGE_INTERVAL_S):
-            receiver.update_gauges()
+        stop.wait()
         _LOG.info("stopping")
         receiver.stop()
     return EXIT_OK

@@ -90,13 +90,22 @@ class ProcessEndpoint:
     """`/metrics`, `/livez` and `/readyz` of one process on its own port.
 
     `readyz` answers 200 or 503 with `{"ready": bool, "reason": str}`; any other path 404.
+    `before_scrape` runs at each `/metrics`, in the thread of its request: for values that would
+    otherwise be as old as the process's own interval.
     """
 
     def __init__(
-        self, bind: str, port: int, metrics: Metrics, readiness: Callable[[], Readiness]
+        self,
+        bind: str,
+        port: int,
+        metrics: Metrics,
+        readiness: Callable[[], Readiness],
+        *,
+        before_scrape: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
+        self._before_scrape = before_scrape
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -130,6 +139,7 @@ class ProcessEndpoint:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body for one path."""
         if path == "/metrics":
+            self._before_scrape()
             self._metrics.gauge("hilum_ready", float(self._readiness().is_ready))
             return 200, "text/plain; version=0.0.4", generate_latest(self._metrics.registry)
         if path == "/livez":
