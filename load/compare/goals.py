@@ -1,4 +1,4 @@
-"""The goals table: every figure that `load compare` tells, its goal, and which measurement gives it.
+"""The goals table: every figure of `load compare`, its goal, and which measurement gives it.
 
 Invariant: a figure's name never changes (history compares by it), and every goal here gives one
 figure of every report, measured or not. It must not measure.
@@ -232,11 +232,12 @@ def figures_of(
     """
     given = {figure.name: figure for figure in ready}
     rows = [
-        given.pop(goal.name, None)
+        given.get(goal.name)
         or (goal.figure(samples[goal.name], seed) if goal.name in samples else None)
         or goal.not_measured(
             absent.get(goal.name) or absent.get(goal.measurement) or "not measured in this run"
         )
         for goal in GOALS
     ]
-    return (*rows, *given.values())
+    named = {goal.name for goal in GOALS}
+    return (*rows, *(figure for figure in ready if figure.name not in named))

@@ -1,0 +1,120 @@
+"""One column of the ingest matrix as a sender: the same instances to whichever receiver is asked.
+
+Invariant: within one turn every receiver is sent a prefix of the same instances, and no turn
+repeats another's, so that nobody stores what it has already. It must not look at the receiver.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from load.compare.goals import Cell
+from load.senders import (
+    LeanOptions,
+    Planned,
+    SendRun,
+    StockOptions,
+    Target,
+    ceiling,
+    send_lean,
+    send_stock,
+)
+from load.studies import (
+    Identity,
+    Template,
+    default_cache,
+    renew_part10,
+    templates,
+    write_part10,
+)
+
+# Files of a stock sender: 0.5 GB of CT. The lean sender keeps some 250 bytes an instance.
+FILES_MAX = {"ct": 1_000, "ct-small": 6_000}
+PLANNED_MAX = 40_000
+# Fewer than this an association tells of the association and not of its C-STOREs.
+INSTANCES_MIN = 4
+SENDING_SECONDS_MAX = 60.0
+
+
+class StockFiles:
+    """Part-10 files of one kind on disk, renewed for each turn."""
+
+    def __init__(self, template: Template, directory: Path, seed: int) -> None:
+        self._template = template
+        self._directory = directory
+        self._seed = seed
+        self._paths: list[Path] = []
+        self._studies: list[int] = []
+
+    def files(self, count: int, study: int) -> Sequence[Path]:
+        """`count` files that hold the first instances of `study`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            identity = Identity(self._seed, study, 1, number)
+            if number == len(self._paths):
+                path = self._directory / f"{number:06d}.dcm"
+                write_part10(path, self._template, identity)
+                self._paths.append(path)
+                self._studies.append(study)
+            elif self._studies[number] != study:
+                renew_part10(self._paths[number], identity)
+                self._studies[number] = study
+        return self._paths[:count]
+
+
+class CellSender:
+    """Sends the instances of a cell. `kinds` holds the files that cells share."""
+
+    def __init__(self, cell: Cell, seed: int, kinds: dict[str, StockFiles], directory: Path):
+        self.cell = cell
+        self._seed = seed
+        self._template = templates(cell.kind, cache=default_cache())
+        if not cell.is_lean and cell.kind not in kinds:
+            kinds[cell.kind] = StockFiles(self._template, directory / cell.kind, seed)
+        self._files = kinds.get(cell.kind)
+
+    @property
+    def count_min(self) -> int:
+        """The least instances of a sample."""
+        return INSTANCES_MIN * self.cell.associations
+
+    @property
+    def count_max(self) -> int:
+        """The most instances of a sample."""
+        if self.cell.is_lean:
+            return PLANNED_MAX
+        return FILES_MAX.get(self.cell.kind, min(FILES_MAX.values()))
+
+    def send(self, target: Target, count: int, study: int) -> SendRun:
+        """Sends the first `count` instances of `study`; never raises for what the target does."""
+        if self.cell.is_lean:
+            return send_lean(target, self.planned(count, study), self.lean_options())
+        assert self._files is not None
+        options = StockOptions(
+            associations=self.cell.associations,
+            seconds_max=SENDING_SECONDS_MAX,
+            kind=self.cell.kind,
+        )
+        return send_stock(target, self._files.files(count, study), options)
+
+    def ceiling(self, count: int, study: int) -> float:
+        """Instances per second of the lean sender into a receiver that drops them."""
+        return ceiling(self.planned(count, study), self.lean_options())
+
+    def planned(self, count: int, study: int) -> list[Planned]:
+        """The first `count` instances of `study`, to be sent as fast as answers come."""
+        return [
+            Planned(self._template, Identity(self._seed, study, 1, number))
+            for number in range(count)
+        ]
+
+    def lean_options(self) -> LeanOptions:
+        """Associations spread over as many processes as there are cores, at most."""
+        processes = min(self.cell.associations, os.cpu_count() or 1)
+        return LeanOptions(
+            processes=processes,
+            associations=max(1, self.cell.associations // processes),
+            seconds_max=SENDING_SECONDS_MAX,
+        )
