@@ -56,7 +56,8 @@ class Run:
 
     @property
     def moment(self) -> str:
-        return time_text(self.report.started_at)
+        """Start in UTC, as columns and curves name a run."""
+        return time_text(self.report.started_at).removesuffix(" UTC")
 
 
 def run_history(options: HistoryOptions, progress: Progress) -> Report:
@@ -100,10 +101,17 @@ def _read(options: HistoryOptions, progress: Progress) -> tuple[list[Run], list[
         if report.command != COMMAND and options.command in ("", report.command):
             runs.append(Run(path.parent.name, report))
     if not runs:
-        places = ", ".join(str(path) for path in options.paths)
-        of_command = f" of `{options.command}`" if options.command else ""
-        raise FatalError(f"no report{of_command} in {places}", "run `./hilum load compare --quick`")
+        raise _nothing(options, unread)
     return sorted(runs, key=lambda run: run.report.started_at), unread
+
+
+def _nothing(options: HistoryOptions, unread: Sequence[str]) -> FatalError:
+    places = ", ".join(str(path) for path in options.paths)
+    of_command = f" of `{options.command}`" if options.command else ""
+    but = f" (could not be read: {'; '.join(unread)})" if unread else ""
+    return FatalError(
+        f"no report{of_command} in {places}{but}", "run `./hilum load compare --quick`"
+    )
 
 
 def _files(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
@@ -162,7 +170,7 @@ def _overview(groups: Sequence[Sequence[Run]], unread: Sequence[str]) -> Section
         for group in groups
     )
     machines = {run.machine for group in groups for run in group}
-    text = "Ratios are newest : earlier. A change is better or worse when the two intervals do not"
+    text = "Ratios are newest : earlier, times in UTC. A change is better or worse when the two intervals do not"
     text += " meet, else same; without intervals nothing is said."
     if len(machines) > 1:
         text += f" The runs are of {len(machines)} machines, which are not compared."

@@ -22,6 +22,8 @@ TEMPLATE = "page.html.j2"
 # The page shows a plot's numbers too; whoever needs more rows than this reads the JSON.
 PLOT_ROWS_MAX = 400
 EXAMPLES_MAX = 20
+# More plots than this in one section stand side by side.
+FEW_PLOTS = 4
 
 
 def page(report: Report) -> str:
@@ -44,6 +46,7 @@ def page(report: Report) -> str:
             draw_plot=lambda plot: draw(plots.drawn(plot)),
             drawings=drawings,
             plotly_js=get_plotlyjs(),
+            few_plots=FEW_PLOTS,
             examples_max=EXAMPLES_MAX,
             plot_rows_max=PLOT_ROWS_MAX,
         )
