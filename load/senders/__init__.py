@@ -4,7 +4,9 @@ Invariant: whatever a peer does becomes an outcome with its status or its proble
 nothing is raised for it and nothing is averaged away. Must not judge a rate: it measures.
 """
 
+from load.senders.ceiling import ceiling, ceiling_run
 from load.senders.latency import latency_histogram, merged, quantiles_us
+from load.senders.lean import send_lean
 from load.senders.model import (
     LeanOptions,
     Outcome,
@@ -13,6 +15,7 @@ from load.senders.model import (
     StockOptions,
     Target,
 )
+from load.senders.null_receiver import running_null_receiver
 
 __all__ = [
     "LeanOptions",
@@ -21,7 +24,11 @@ __all__ = [
     "SendRun",
     "StockOptions",
     "Target",
+    "ceiling",
+    "ceiling_run",
     "latency_histogram",
     "merged",
     "quantiles_us",
+    "running_null_receiver",
+    "send_lean",
 ]
