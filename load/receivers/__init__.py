@@ -8,7 +8,21 @@
 What is listed in `__all__` is the whole surface.
 """
 
+from load.receivers.limits import (
+    disk_write_rate,
+    fdatasync_rate,
+    loopback_copy_rate,
+    own_write_pattern,
+)
 from load.receivers.receiver import Receiver, RunningReceiver
 from load.receivers.registry import RECEIVERS
 
-__all__ = ["RECEIVERS", "Receiver", "RunningReceiver"]
+__all__ = [
+    "RECEIVERS",
+    "Receiver",
+    "RunningReceiver",
+    "disk_write_rate",
+    "fdatasync_rate",
+    "loopback_copy_rate",
+    "own_write_pattern",
+]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from load.receivers import orthanc, pynetdicom_scp, storescp
 from load.receivers.hilum import run_hilum
+from load.receivers.null import run_null
 from load.receivers.receiver import Receiver, ReceiverKind
 from load.receivers.slowed import DELAY_MS, run_slowed
 from load.report.machine import versions
@@ -36,6 +37,15 @@ _OURS = (
         note=f"sleeps {DELAY_MS:.0f} ms before each answer: a check of the comparison itself",
         ask_version=_own_version,
         run=run_slowed,
+    ),
+    ReceiverKind(
+        key="null",
+        title="null receiver",
+        is_durable=False,
+        package="",
+        note="reads, drops and answers: the limit of the sender, never a peer",
+        ask_version=_own_version,
+        run=run_null,
     ),
 )
 _PEERS = (
