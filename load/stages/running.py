@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,23 @@ def private_stack(directory: Path, progress: Progress) -> Iterator[RunningStack]
     overlay.write_text(_OVERLAY, encoding="utf-8")
     with _port_offset(directory) as offset:
         options = stack.StackOptions(directory / "state", offset, overlay, detach=True)
-        progress.stage("starting a stack")
         try:
-            report = stack.up(options, progress.note)
+            report = stack.up(options, _unless_ready(progress))
             if not report.ok:
                 raise RetryableError(f"starting a stack: {'; '.join(report.problems)}")
             yield RunningStack(options, _settings_of(options), is_private=True)
         finally:
             stack.down(options)
+
+
+def _unless_ready(progress: Progress) -> Callable[[str], None]:
+    """Tells what takes long (engines are fetched once); that a process is ready tells nobody."""
+
+    def tell(line: str) -> None:
+        if not line.endswith(": ready"):
+            progress.note(line)
+
+    return tell
 
 
 def attached_stack(options: stack.StackOptions) -> RunningStack:

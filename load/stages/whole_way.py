@@ -17,7 +17,8 @@ from functools import cached_property
 from contracts.topics import PACK_ARCHIVED, PACK_REPLICATED, RECEIVED
 from load.progress import Progress
 from load.report.model import Failure
-from load.senders import LeanOptions, Outcome, Planned, SendRun, Target, send_lean
+from load.senders import LeanOptions, Outcome, Planned, SendRun, Target
+from load.senders.lean import send_lean
 from load.stages.completion import Completion
 from load.stages.events import (
     Follower,

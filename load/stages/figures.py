@@ -1,0 +1,71 @@
+"""A run's figures, as `load history` compares them from run to run.
+
+Invariant: every figure is shown without a verdict: goals are the comparison's, where a peer has
+run beside. What nobody could tell is not measured, never 0.
+"""
+
+from __future__ import annotations
+
+from load.report.model import Figure, Verdict
+from load.senders import quantiles_us
+from load.stages.sections import disk_figures
+from load.stages.timeline import Stage
+from load.stages.whole_way import StageRun
+
+_RATED = (Stage.ACKNOWLEDGED, Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED)
+
+
+def run_figures(run: StageRun) -> tuple[Figure, ...]:
+    """Rates and times of the stages, cost per GB and per 1,000 instances, disk."""
+    size, count = run.bytes_acknowledged, run.acknowledged
+    cpu_s = run.resources.cpu_s
+    return (
+        *(_figure(f"rate-{s.value}", f"{s.value}", "instances/s", run.rate(s)) for s in _RATED),
+        *_times(run),
+        _cost("cpu-per-gb", "CPU of all processes per GB", "s/GB", _per(cpu_s * 1e9, size)),
+        _cost(
+            "cpu-per-1000",
+            "CPU of all processes per 1,000 instances",
+            "s/1,000",
+            _per(cpu_s * 1e3, count),
+        ),
+        *(
+            _cost(f"disk-{number}", str(title), "", None if value is None else float(value))
+            for number, (title, value) in enumerate(disk_figures(run))
+        ),
+    )
+
+
+def _times(run: StageRun) -> list[Figure]:
+    found = []
+    for stage in (Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED):
+        quantiles = quantiles_us(run.timeline.latency(stage))
+        for name in ("p50", "p99"):
+            value = quantiles[name] / 1e6 if name in quantiles else None
+            title = f"time to {stage.value}, {name}"
+            found.append(_cost(f"time-{stage.value}-{name}", title, "s", value))
+    return found
+
+
+def _cost(name: str, title: str, unit: str, value: float | None) -> Figure:
+    return _figure(name, title, unit, value, higher_is_better=False)
+
+
+def _figure(
+    name: str, title: str, unit: str, value: float | None, *, higher_is_better: bool = True
+) -> Figure:
+    if value is None:
+        return Figure(name, title, unit, Verdict.NOT_MEASURED, note="nobody could tell")
+    return Figure(
+        name,
+        title,
+        unit,
+        Verdict.SHOWN,
+        value=value,
+        ours=(value,),
+        higher_is_better=higher_is_better,
+    )
+
+
+def _per(value: float, by: int) -> float | None:
+    return value / by if by else None
