@@ -170,8 +170,8 @@ def _overview(groups: Sequence[Sequence[Run]], unread: Sequence[str]) -> Section
         for group in groups
     )
     machines = {run.machine for group in groups for run in group}
-    text = "Ratios are newest : earlier, times in UTC. A change is better or worse when the two intervals do not"
-    text += " meet, else same; without intervals nothing is said."
+    text = "Ratios are newest : earlier, times in UTC. A change is better or worse when the two"
+    text += " intervals do not meet, else same; without intervals nothing is said."
     if len(machines) > 1:
         text += f" The runs are of {len(machines)} machines, which are not compared."
     columns = ("run", "machine", "runs", "first", "newest")

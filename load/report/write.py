@@ -90,19 +90,24 @@ def _plain(value: Any) -> Any:
 
 def _with_gaps(document: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: orjson writes null, which samples and error bars read as NaN again."""
-    for figure in document.get("figures", ()):
-        for name in ("ours", "theirs"):
-            figure[name] = _floats(figure.get(name))
-    for section in document.get("sections", ()):
-        for plot in section.get("plots", ()):
-            for series in plot.get("series", ()):
-                for name in ("low", "high"):
-                    series[name] = _floats(series.get(name))
+    for figure in _parts(document, "figures"):
+        _fill(figure, "ours", "theirs")
+    for section in _parts(document, "sections"):
+        for plot in _parts(section, "plots"):
+            for series in _parts(plot, "series"):
+                _fill(series, "low", "high")
     return document
 
 
-def _floats(values: list[float | None] | None) -> list[float]:
-    return [float("nan") if value is None else value for value in values or ()]
+def _parts(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = document.get(name)
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
+
+
+def _fill(part: dict[str, Any], *names: str) -> None:
+    for name in names:
+        if isinstance(part.get(name), list):
+            part[name] = [float("nan") if value is None else value for value in part[name]]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,0 +1,1 @@
+"""The load instrument, with real parts and tiny samples."""
