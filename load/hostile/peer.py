@@ -66,8 +66,11 @@ class Visit:
         tls = self.door.tls if is_wrapped else None
         peer = RawPeer(self.door.port, ANSWER_TIMEOUT_S, tls, self.door.called_ae_title.encode())
         with self._lock:
-            self._peers.append(peer)
-        return peer
+            if not self._left.is_set():
+                self._peers.append(peer)
+                return peer
+        peer.socket.close()
+        raise TimeoutError("left while connecting")
 
     @contextmanager
     def connected(self, is_wrapped: bool = True) -> Iterator[RawPeer]:
