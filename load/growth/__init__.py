@@ -4,7 +4,7 @@ Invariant: rows go in by the product's own writer, questions are the product's o
 axis grows alone. It must not judge a rate: it compares costs along an axis inside one run.
 """
 
-
+from load.growth.command import run_growth
 from load.growth.options import Axis, GrowthOptions
 
 __all__ = ["Axis", "GrowthOptions", "run_growth"]

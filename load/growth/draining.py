@@ -86,9 +86,9 @@ class Bench:
 def drain(bench: Bench, point: Point, instances: int) -> Drained:
     """One point on fresh topics, bucket and database. Raises RetryableError, FatalError."""
     told = backlog.deliveries(bench.seed, WARM_STUDIES, instances, point.sites)
-    warm = backlog.deliveries(
-        bench.seed, 0, WARM_STUDIES * backlog.STUDY_INSTANCES, point.sites
-    )[:: backlog.STUDY_INSTANCES // 2]
+    warm = backlog.deliveries(bench.seed, 0, WARM_STUDIES * backlog.STUDY_INSTANCES, point.sites)[
+        :: backlog.STUDY_INSTANCES // 2
+    ]
     with _own(bench, point) as (settings, database), _consumers(bench, settings, point) as running:
         backlog.publish(settings.kafka, warm)
         _await_indexed(database, len(warm), running)

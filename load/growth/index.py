@@ -6,7 +6,6 @@ have the same composition whatever the index holds, so that only its size can ch
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -103,13 +102,13 @@ class GrowingIndex:
         """Writes a study of 1,000 instances with full headers, to ask for its metadata."""
         self._measure([large_study(self._seed, number)], row)
 
-    def settle(self, stop: threading.Event) -> bool:
+    def settle(self) -> bool:
         """Waits until no merge runs; False when they did not end within SETTLE_S_MAX."""
         until = time.monotonic() + SETTLE_S_MAX
-        while not stop.is_set() and time.monotonic() < until:
+        while time.monotonic() < until:
             if not self._ask("SELECT count() AS n FROM system.merges")["n"]:
                 return True
-            stop.wait(SETTLE_POLL_S)
+            time.sleep(SETTLE_POLL_S)
         return False
 
     def size(self) -> Size:

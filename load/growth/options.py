@@ -42,6 +42,7 @@ class GrowthOptions:
     axes: tuple[Axis, ...] = tuple(Axis)
     directory: Path | None = None
     events: int = EVENTS_FULL
+    is_quick: bool = False
     # Rows of the indexes that are filled and compared; empty: tenths of rows_max.
     sizes: tuple[int, ...] = ()
 
@@ -60,7 +61,7 @@ class GrowthOptions:
 
 def quick(seed: int = 1, directory: Path | None = None) -> GrowthOptions:
     """A run of a few minutes that shows the shape of every curve."""
-    return GrowthOptions(seed, ROWS_QUICK, directory=directory, events=EVENTS_QUICK)
+    return GrowthOptions(seed, ROWS_QUICK, directory=directory, events=EVENTS_QUICK, is_quick=True)
 
 
 def _downwards(rows_max: int) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ state says where the next run goes on.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,25 +46,22 @@ class SizeMeasured:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What a run saw. `rows_found` were there when it began; `measured` is empty if stopped."""
+    """What a run saw. `rows_found` were there when it began."""
 
     measured: tuple[SizeMeasured, ...]
     rows_found: int
     rows_filled: int
-    is_stopped: bool
 
 
-def grow_rows(
-    options: GrowthOptions, directory: Path, stop: threading.Event, progress: Progress
-) -> Grown:
-    """Fills every size under `directory` and measures all of them, or fills until `stop`.
+def grow_rows(options: GrowthOptions, directory: Path, progress: Progress) -> Grown:
+    """Fills every size under `directory`, going on where an interrupted run was, and measures all.
 
     Raises RetryableError (the engine cannot go on), FatalError (another seed's directory).
     """
     directory.mkdir(parents=True, exist_ok=True)
     kept = StateFile(directory, options.seed)
     with engines(directory, [ENGINE]) as (settings, (engine,)):
-        return grow_on(options, settings.primary.clickhouse, engine, kept, stop, progress)
+        return grow_on(options, settings.primary.clickhouse, engine, kept, progress)
 
 
 def grow_on(
@@ -73,7 +69,6 @@ def grow_on(
     settings: ClickHouseSettings,
     engine: Child | None,
     kept: StateFile,
-    stop: threading.Event,
     progress: Progress,
 ) -> Grown:
     """`grow_rows` in databases of an engine that runs, named after the settings' database."""
@@ -81,11 +76,9 @@ def grow_on(
     found = sum(kept.size(rows).rows for rows in wanted)
     with _opened(wanted, settings, options.seed, engine, kept) as indexes:
         for rows, index in indexes.items():
-            _fill(index, rows, kept, stop, progress)
+            _fill(index, rows, kept, progress)
         filled = sum(kept.size(rows).rows for rows in wanted) - found
-        if stop.is_set():
-            return Grown((), found, filled, is_stopped=True)
-        return Grown(_measure(indexes, kept, stop, progress), found, filled, is_stopped=False)
+        return Grown(_measure(indexes, kept, progress), found, filled)
 
 
 @contextmanager
@@ -117,18 +110,17 @@ def _fill(
     index: GrowingIndex,
     rows: int,
     kept: StateFile,
-    stop: threading.Event,
     progress: Progress,
 ) -> None:
     state = kept.size(rows)
-    if state.is_full or stop.is_set():
+    if state.is_full:
         return
     progress.stage(f"filling to {rows:,} rows", rows - state.rows, "rows")
     is_whole = state.rows == 0
-    while not state.is_full and not stop.is_set():
+    while not state.is_full:
         begun, cpu, began = state, index.cpu_s(), time.perf_counter()
         until = min(max(SLICE_ROWS_MIN, round(state.rows * SLICE_FACTOR)), rows)
-        while state.rows < until and not stop.is_set():
+        while state.rows < until:
             studies, written = index.fill(state.next_study, state.rows, rows - state.rows)
             state = state.model_copy(
                 update={"rows": state.rows + written, "next_study": state.next_study + studies}
@@ -140,7 +132,7 @@ def _fill(
             rows_to=state.rows,
             wall_s=time.perf_counter() - began,
             cpu_s=index.cpu_s() - cpu,
-            is_whole=is_whole and not stop.is_set(),
+            is_whole=is_whole,
         )
         state = state.model_copy(update={"slices": (*state.slices, piece)})
         kept.put(state)
@@ -150,12 +142,11 @@ def _fill(
 def _measure(
     indexes: Mapping[int, GrowingIndex],
     kept: StateFile,
-    stop: threading.Event,
     progress: Progress,
 ) -> tuple[SizeMeasured, ...]:
     progress.stage("waiting for merges to end")
     for index in indexes.values():
-        if not index.settle(stop):
+        if not index.settle():
             progress.note("merges still run: probes share the engine with them")
             break
     sizes = {rows: index.size() for rows, index in indexes.items()}
