@@ -13,7 +13,7 @@ import typer
 
 from infra.telemetry import configure_logging
 from load.answer import Answer, carry_out
-from operations.command_line import AsJson, State, answering
+from operations.command_line import AsJson, PortOffset, State, answering
 from operations.context import DEFAULT_STATE_DIRECTORY
 
 # Each command imports its room itself: SciPy, plotly and the codecs cost two seconds, which
@@ -38,6 +38,55 @@ def main() -> None:
     """The process's entry: known failures become a line and an exit code."""
     configure_logging("hilum-load", "error")
     app(prog_name="hilum load")
+
+
+@app.command()
+@answering
+def run(
+    scenario: Annotated[
+        str, typer.Argument(help="clinic, hospital, network-peak, migration-night, smoke; a file.")
+    ] = "clinic",
+    hours: Annotated[
+        float | None, typer.Option(help="Hours of the scenario's day.", min=0.001, max=24)
+    ] = None,
+    rate_factor: Annotated[
+        float, typer.Option(help="Times as many studies.", min=0.001, max=1000)
+    ] = 1.0,
+    instances_max: Annotated[
+        int | None, typer.Option(help="At most so many instances.", min=1)
+    ] = None,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="To the stack that is up, not to one of its own.")
+    ] = False,
+    target: Annotated[str | None, typer.Option(help="To another receiver: AET@host:port.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help="Beyond loopback: the target's host once more.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Instead of the scenario's.", min=0, max=10**8 - 1)
+    ] = None,
+    report: ReportPlace = None,
+    state: State = DEFAULT_STATE_DIRECTORY,
+    port_offset: PortOffset = 0,
+    as_json: AsJson = False,
+) -> bool:
+    """A day of a clinic or a network, every instance followed through every stage."""
+    from load.run import RunOptions, run_run
+
+    options = RunOptions(
+        scenario=scenario,
+        seed=seed,
+        hours=hours,
+        rate_factor=rate_factor,
+        instances_max=instances_max,
+        attach=attach,
+        state=state,
+        port_offset=port_offset,
+        target=target,
+        confirm=confirm,
+    )
+    answer = Answer("run", state, report, as_json, has_tables=True)
+    return carry_out(answer, lambda progress: run_run(options, progress))
 
 
 @app.command()

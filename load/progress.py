@@ -29,6 +29,7 @@ class Progress:
             TextColumn("{task.fields[text]}"),
             console=self._console,
             disable=not self._console.is_terminal,
+            transient=True,
         )
         self._lock = threading.Lock()
         self._stage: _Stage | None = None
@@ -71,7 +72,7 @@ class Progress:
         self._print(f"  {text}")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _tick(self) -> None:
         every_s = 0.5 if self._console.is_terminal else LINE_EVERY_S
@@ -94,6 +95,7 @@ class Progress:
         if stage is None:
             return
         self._bars.remove_task(stage.task)
+        self._bars.refresh()
         self._print(f"{stage.title}: {stage.summary()}")
 
 

@@ -18,7 +18,7 @@ from load.progress import Progress
 from load.report.changes import Change, change, contradictions, ratio
 from load.report.machine import machine_name, versions
 from load.report.model import Figure, Plot, Report, Section, Series, Table, Value, Verdict
-from load.report.texts import DASH, figure_value_text, number_text, time_text
+from load.report.texts import DASH, figure_value_text, number_text, time_text, value_text
 from load.report.write import JSON_NAME, read_report
 
 COMMAND = "history"
@@ -26,7 +26,10 @@ COMMAND = "history"
 REPORTS_MAX = 200
 EARLIER_MAX = 6
 # Beside the command, these parameters say what kind of run it was.
-KIND_PARAMETERS = ("mode", "scenario", "target")
+KIND_PARAMETERS = ("mode", "scenario", "sent to")
+# These too, by name, where they are not as usual.
+CHANGED_PARAMETERS = ("hours", "rate_factor", "rows_max")
+USUAL = (None, "", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,15 @@ class Run:
     @property
     def kind(self) -> str:
         """Command and mode: "compare quick"."""
-        chosen = [self.report.parameters.get(name) for name in KIND_PARAMETERS]
-        return " ".join([self.report.command, *(str(one) for one in chosen if one)])
+        given = self.report.parameters
+        parts = [self.report.command]
+        parts += [str(given[name]) for name in KIND_PARAMETERS if given.get(name)]
+        parts += [
+            f"{name} {value_text(given[name])}"
+            for name in CHANGED_PARAMETERS
+            if given.get(name) not in USUAL
+        ]
+        return " ".join(parts)
 
     @property
     def machine(self) -> str:
