@@ -6,13 +6,13 @@ Invariant: what could not run is named, never passed over; in CI a missing peer 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infra.engines.s3 import versitygw_binary
+from operations import peers
 from operations.context import CHECKOUT
 
 # Debian package by the command that shows it is there.
@@ -58,21 +58,11 @@ def _tool(name: str, command: list[str], detail: str) -> Step:
 
 
 def _peers(tell: Callable[[str], None], in_ci: bool) -> Step:
-    missing = {c: package for c, package in PEERS.items() if shutil.which(c) is None}
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        tell(f"installing test peers: {', '.join(sorted(set(missing.values())))}")
-        _apt_install(sorted(set(missing.values())))
-        missing = {c: package for c, package in PEERS.items() if shutil.which(c) is None}
+    missing = peers.missing(PEERS)
+    if missing and peers.can_install():
+        peers.install(missing, tell)
+        missing = peers.missing(PEERS)
     if not missing:
         return Step("peers", 0, ", ".join(sorted(set(PEERS.values()))))
-    line = f"apt-get install {' '.join(sorted(set(missing.values())))}"
+    line = peers.install_line(missing)
     return Step("peers", 1 if in_ci else 0, f"tests with them are skipped; install: {line}")
-
-
-def _apt_install(packages: list[str]) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "-y", *packages]):
-        subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip

@@ -22,12 +22,11 @@ from load.receivers.process import (
     own_process,
 )
 from load.senders.model import Target
+from operations.peers import find
 
 PROGRAM = "Orthanc"
 PACKAGE = "orthanc"
 AE_TITLE = "ORTHANC"
-# Debian installs it among the programs of the superuser, which is not on everyone's path.
-_OTHER_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
 
 
 class RunningOrthanc(ProcessReceiver):
@@ -75,7 +74,7 @@ class RunningOrthanc(ProcessReceiver):
         shutil.rmtree(self._archive, ignore_errors=True)
 
     def _start(self) -> OwnProcess:
-        program = find_program()
+        program = find(PROGRAM)
         if program is None:
             raise FatalError("Orthanc is not installed", f"apt-get install {PACKAGE}")
         self._archive.mkdir(parents=True, exist_ok=True)
@@ -98,15 +97,9 @@ class RunningOrthanc(ProcessReceiver):
         }
 
 
-def find_program() -> str | None:
-    """Where Orthanc is; None when it is not installed."""
-    places = (None, *_OTHER_DIRECTORIES)
-    return next((path for place in places if (path := shutil.which(PROGRAM, path=place))), None)
-
-
 def version() -> str | None:
     """As the program says it; None when it is not installed."""
-    program = find_program()
+    program = find(PROGRAM)
     line = first_line([program, "--version"]) if program else None
     return line.split()[-1] if line else None
 

@@ -21,6 +21,7 @@ from load.receivers.process import (
     remove_files,
 )
 from load.senders.model import Target
+from operations.peers import find
 
 PROGRAM = "storescp"
 PACKAGE = "dcmtk"
@@ -54,7 +55,7 @@ def dcmtk_version(program: str) -> str | None:
 @contextmanager
 def run_storescp(directory: Path) -> Iterator[RunningStorescp]:
     """`storescp --fork` that accepts every transfer syntax it knows."""
-    program = shutil.which(PROGRAM)
+    program = find(PROGRAM)
     if program is None:
         raise FatalError("storescp is not installed", f"apt-get install {PACKAGE}")
     objects = directory / "objects"
