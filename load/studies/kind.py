@@ -59,7 +59,13 @@ class Kind:
     size: Size = Size()
     bits: int = 16
     samples: int = 1
-    compressions: tuple[str, ...] = ("none",)
+    # Baseline JPEG knows 8 bits only: this kind is drafted with 8 where it is asked for.
+    can_be_8_bit: bool = False
+
+    @property
+    def is_image(self) -> bool:
+        """Whether there are pixels, and so compressions."""
+        return self.size.rows > 0
 
     def sized(self, size: Size | None) -> Size:
         """`size` with the kind's own number where it says 0, the kind's size for None."""

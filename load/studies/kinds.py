@@ -10,10 +10,33 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from contracts.failures import FatalError
-from load.studies import slices
+from load.studies import (
+    documents,
+    enhanced_ct,
+    projections,
+    slices,
+    structure_set,
+    tomosynthesis,
+    ultrasound,
+    waveform,
+)
 from load.studies.kind import Kind
 
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (*slices.KINDS,)})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            *slices.KINDS,
+            *projections.KINDS,
+            *tomosynthesis.KINDS,
+            *ultrasound.KINDS,
+            *enhanced_ct.KINDS,
+            *documents.KINDS,
+            *structure_set.KINDS,
+            *waveform.KINDS,
+        )
+    }
+)
 
 
 def kind_named(name: str) -> Kind:

@@ -16,7 +16,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from load.studies.cache import read_template, write_template
-from load.studies.kind import Draft, Kind, Order, Size
+from load.studies.compression import CODECS, NONE, compress, compressions_of
+from load.studies.kind import Draft, Order, Size
 from load.studies.kinds import kind_named, known
 from load.studies.modules import add_vendor_elements
 from load.studies.template import Template, find_places
@@ -43,7 +44,7 @@ def templates(
     compression the kind has not, naming the nearest match.
     """
     chosen = kind_named(kind)
-    known(compression, chosen.compressions, f"compression of {kind}")
+    known(compression, compressions_of(chosen), f"compression of {kind}")
     wanted = chosen.sized(size)
     path = cache / (
         f"{GENERATOR_VERSION}-{kind}-{compression}"
@@ -51,23 +52,29 @@ def templates(
     )
     template = _living.get(path) or read_template(path)
     if template is None:
-        template = _make(Order(chosen, wanted, seed))
+        template = _make(Order(chosen, wanted, seed, is_8_bit=compression == "jpeg"), compression)
         write_template(path, template)
     _living[path] = template
     return template
 
 
-def _make(order: Order) -> Template:
+def _make(order: Order, compression: str) -> Template:
     draft = order.kind.draft(order)
+    if compression == NONE:
+        transfer_syntax_uid, pixels = str(ExplicitVRLittleEndian), _pixel_element(draft)
+    else:
+        codec = CODECS[compression]
+        transfer_syntax_uid, pixels = codec.transfer_syntax_uid, compress(draft, codec)
+    # After the pixels: a lossy codec adds to the header what it did.
     add_vendor_elements(draft.data_set, draft.elements_min, order.seed)
-    data_set = encode(draft.data_set) + _pixel_element(draft, order.kind)
+    header = encode(draft.data_set)
     return Template(
         kind=order.kind.name,
         modality=order.kind.modality,
         sop_class_uid=order.kind.sop_class_uid,
-        transfer_syntax_uid=str(ExplicitVRLittleEndian),
-        data_set=data_set,
-        places=find_places(data_set),
+        transfer_syntax_uid=transfer_syntax_uid,
+        data_set=b"".join((header, pixels)),
+        places=find_places(header),
     )
 
 
@@ -80,7 +87,7 @@ def encode(data_set: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def _pixel_element(draft: Draft, kind: Kind) -> bytes:
+def _pixel_element(draft: Draft) -> bytes:
     # By hand, behind the encoded rest: pydicom would hold a large image three times.
     if draft.frames is None:
         return b""
@@ -89,4 +96,5 @@ def _pixel_element(draft: Draft, kind: Kind) -> bytes:
         value += frame.tobytes()
     value += bytes(len(value) % 2)
     vr = b"OW" if draft.data_set.BitsAllocated > 8 else b"OB"
-    return b"\xe0\x7f\x10\x00" + vr + b"\x00\x00" + len(value).to_bytes(4, "little") + value
+    header = b"\xe0\x7f\x10\x00" + vr + b"\x00\x00" + len(value).to_bytes(4, "little")
+    return b"".join((header, value))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filebase import DicomIO
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
@@ -91,7 +92,7 @@ def _group_2(template: Template, table: bytes) -> bytes:
     # Of even length by a filler that no place has: pydicom would pad unseen otherwise.
     meta.PrivateInformation = table + b"\xff" * (len(table) % 2)
     buffer = BytesIO()
-    write_file_meta_info(buffer, meta)
+    write_file_meta_info(DicomIO(buffer), meta)
     return buffer.getvalue()
 
 
