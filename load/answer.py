@@ -105,6 +105,9 @@ def _place(answer: Answer) -> Path:
 def _show(report: Report, paths: Paths, answer: Answer) -> None:
     if answer.has_tables:
         for section in report.sections:
+            out.print(Text(section.title, "bold"))
+            if section.text:
+                out.print(Text(section.text))
             for table in section.tables:
                 _show_table(table)
     if report.figures and answer.has_figures:
