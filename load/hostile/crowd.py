@@ -22,7 +22,7 @@ STOP_WITHIN_S = 15.0
 
 @dataclass(slots=True)
 class Deeds:
-    """What a crowd did: turns taken, and by name the faults that ended some (cut off, late)."""
+    """What a crowd did: turns begun, and by name the faults that ended some (cut off, late)."""
 
     turns: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -48,6 +48,12 @@ class Crowd:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def turns(self) -> int:
+        """Turns begun so far; the acts of the peer come in their order."""
+        with self._lock:
+            return self._deeds.turns
+
     def stop(self) -> Deeds:
         """Ends every visit, waits for the threads and tells what was done.
 
@@ -66,7 +72,7 @@ class Crowd:
 
     def _work(self, number: int) -> None:
         interval_s = 1.0 / self._peer.turns_per_s_max
-        for turn in range(number, TURNS_MAX):
+        for turn in range(number, TURNS_MAX, self._peer.threads):
             began = time.monotonic()
             if self._stopping.is_set() or began >= self._deadline:
                 return
@@ -78,12 +84,12 @@ class Crowd:
         visit = Visit(self._door, self._deadline, generator)
         with self._lock:
             self._open[number] = visit
+            self._deeds.turns += 1
         if self._stopping.is_set():
             visit.leave()
         fault = take_turn(self._peer, turn, visit)
         with self._lock:
             del self._open[number]
-            self._deeds.turns += 1
             # Being ended by us is no fault of the gateway.
             if fault and not self._stopping.is_set():
                 self._deeds.faults[fault] += 1

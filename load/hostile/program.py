@@ -51,6 +51,11 @@ class HostileProcess:
         self._times = psutil.Process(self._process.pid)
         self._hear()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
     def start(self, key: str) -> None:
         """The peer of `key` acts from now on, until `stop`."""
         self._cpu_s = self._used_cpu_s()

@@ -110,15 +110,24 @@ def send_beneath_tls(peer: RawPeer, data: bytes) -> None:
 
 
 def connect_in_crowds(visit: Visit) -> None:
-    """H29: 2,000 silent connections as fast as they come; the youngest stay to the end."""
+    """H29: the crowd comes, and its youngest stay to the end of the visit."""
+    open_crowd(visit)
+    _hold(visit)
+
+
+def open_crowd(visit: Visit) -> int:
+    """2,000 silent connections as fast as they come; how many were made.
+
+    The oldest are closed meanwhile, CONNECTS_OPEN_MAX stay open with the visit.
+    """
     held: deque[RawPeer] = deque()
-    for _ in range(CONNECTS):
+    for number in range(CONNECTS):
         if visit.is_over:
-            return
+            return number
         if len(held) >= CONNECTS_OPEN_MAX:
             visit.close(held.popleft())
         held.append(visit.connect(is_wrapped=False))
-    _hold(visit)
+    return CONNECTS
 
 
 def store_slowly(visit: Visit) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from load.hostile.raw_peer import (
     ABORT,
     AC,
@@ -14,9 +16,9 @@ from load.hostile.raw_peer import (
 )
 
 
-def good_store(port: int) -> None:
+def good_store(port: int, tls: ssl.SSLContext | None = None) -> None:
     """A sender that keeps the rules is answered 0000."""
-    with RawPeer(port) as good:
+    with RawPeer(port, tls=tls) as good:
         assert good.associate()[0] == AC
         assert good.store(store_command(), data_set()) == 0
         good.send(pdu(RELEASE_RQ, bytes(4)))

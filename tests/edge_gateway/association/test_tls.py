@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pynetdicom import AE
 from pynetdicom import _config as pynetdicom_config
 from pynetdicom.sop_class import Verification
@@ -28,6 +19,8 @@ from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import StoreScu, echo
 from infra.settings import GatewayTls
 from load.hostile.raw_peer import RQ, RawPeer, associate_body, data_set, pdu
+from load.hostile.slow import CLIENT_HELLO, send_beneath_tls
+from tests.edge_gateway.association.authority import Authority
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     nothing_left_behind,
@@ -38,78 +31,6 @@ pynetdicom_config.LOG_HANDLER_LEVEL = "none"
 LIMITS = AssociationLimits(request_timeout_s=1.0)
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority of one test, and where its files are."""
-
-    folder: Path
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @property
-    def ca_file(self) -> Path:
-        return self.folder / "ca.pem"
-
-    @classmethod
-    def create(cls, folder: Path) -> Authority:
-        folder.mkdir()
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
-        unsigned = _unsigned(name, name, key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        authority = cls(folder, key, unsigned.sign(key, hashes.SHA256()))
-        authority.ca_file.write_bytes(_pem(authority.certificate))
-        return authority
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key files for `name`, which is also the host 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        certificate = (
-            _unsigned(subject, self.certificate.subject, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-        certificate_file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        certificate_file.write_bytes(_pem(certificate))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return certificate_file, key_file
-
-    def client(self, issuer: Authority | None = None) -> ssl.SSLContext:
-        """A client context that trusts this authority, with a certificate of `issuer`."""
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        if issuer is not None:
-            context.load_cert_chain(*issuer.issue("client"))
-        return context
-
-
-def _unsigned(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.create(tmp_path_factory.mktemp("tls") / "ca")
@@ -117,10 +38,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def settings(authority: Authority) -> GatewayTls:
-    certificate_file, key_file = authority.issue("gateway")
-    return GatewayTls(
-        certificate_file=certificate_file, key_file=key_file, client_ca_file=authority.ca_file
-    )
+    return authority.gateway_settings("gateway")
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +113,8 @@ def test_silent_handshakes_neither_last_nor_stand_in_the_way(
             started = time.monotonic()
             assert echo(gateway.peer(tls=authority.client(authority))) == 0
             assert time.monotonic() - started < 1.0
-            hello = struct.pack(">BHH", 22, 0x0301, 512) + bytes(512)
             with pytest.raises(OSError):  # cut off within the deadline
-                for byte in hello:
+                for byte in CLIENT_HELLO:
                     slow.send(bytes((byte,)))
                     time.sleep(0.05)
             assert time.monotonic() - started < 5.0
@@ -208,18 +125,9 @@ def test_plain_text_after_the_handshake_ends_the_connection(
     gateway: RunningGateway, authority: Authority
 ) -> None:
     """H27."""
-    with nothing_left_behind(gateway):
-        raw = socket.create_connection(("127.0.0.1", gateway.port), timeout=5)
-        wrapped = authority.client(authority).wrap_socket(raw, server_hostname="127.0.0.1")
-        plain = socket.socket(fileno=wrapped.detach())
-        plain.settimeout(5)
-        plain.sendall(pdu(RQ, associate_body()))
-        try:
-            while plain.recv(4096):
-                continue
-        except ConnectionResetError:
-            pass  # closed with our bytes unread, which is as good
-        plain.close()
+    tls = authority.client(authority)
+    with nothing_left_behind(gateway), RawPeer(gateway.port, tls=tls) as peer:
+        send_beneath_tls(peer, pdu(RQ, associate_body()))
 
 
 def test_a_reload_serves_the_new_certificate_and_keeps_the_old_where_it_fails(

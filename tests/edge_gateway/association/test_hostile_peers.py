@@ -1,0 +1,90 @@
+"""Every hostile peer of the design's list, as a crowd, in plain text and over TLS."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from edge_gateway.association import AssociationLimits
+from load.hostile.catalogue import HOSTILE
+from load.hostile.crowd import Crowd
+from load.hostile.peer import Door, Visit
+from load.hostile.slow import CONNECTS, SLOW_ASSOCIATIONS, open_association, open_crowd, send_slowly
+from tests.edge_gateway.association.authority import Authority
+from tests.edge_gateway.association.raw_peer import good_store
+from tests.edge_gateway.running_gateway import (
+    DEADLINE_S,
+    RunningGateway,
+    association_threads,
+    eventually,
+    nothing_left_behind,
+    running_gateway,
+)
+
+SEED = 7
+GOOD_STORES = 3
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def visited(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningGateway, Door]]:
+    """A gateway that lives through all of them, and its door."""
+    directory = tmp_path_factory.mktemp("visited")
+    tls, settings = None, {}
+    if request.param == "tls":
+        authority = Authority.create(directory / "ca")
+        tls = authority.client(authority)
+        settings = {"tls": authority.gateway_settings("gateway").model_dump()}
+    limits = AssociationLimits(request_timeout_s=5.0)
+    with running_gateway(directory / "spool", limits, **settings) as gateway:
+        good_store(gateway.port, tls)
+        eventually(lambda: association_threads() == 0)
+        yield gateway, Door(gateway.port, tls=tls)
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_a_good_sender_beside_a_crowd_is_answered_and_nothing_stays(
+    visited: tuple[RunningGateway, Door], key: str
+) -> None:
+    gateway, door = visited
+    peer = HOSTILE[key]
+    with nothing_left_behind(gateway):
+        crowd = Crowd(peer, door, SEED)
+        crowd.start()
+        try:
+            for _ in range(GOOD_STORES):
+                good_store(door.port, door.tls)
+            eventually(lambda: crowd.turns >= max(len(peer.acts), peer.threads))
+            good_store(door.port, door.tls)
+        finally:
+            crowd.stop()
+    good_store(door.port, door.tls)
+
+
+def test_200_associations_that_send_slowly_are_all_answered(
+    visited: tuple[RunningGateway, Door],
+) -> None:
+    """H30; 50 s are made 1, the number is the design's."""
+    gateway, door = visited
+    before = len(gateway.deliveries())
+    visit = Visit(door, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+    with nothing_left_behind(gateway):
+        peers = [open_association(visit, number) for number in range(SLOW_ASSOCIATIONS)]
+        good_store(door.port, door.tls)
+        assert send_slowly(peers, visit, 1.0) == [0] * SLOW_ASSOCIATIONS
+        visit.close_all()
+    assert len(gateway.deliveries()) == before + SLOW_ASSOCIATIONS + 1
+
+
+def test_2000_connects_keep_nobody_out(visited: tuple[RunningGateway, Door]) -> None:
+    """H29, all of them."""
+    gateway, door = visited
+    visit = Visit(door, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+    with nothing_left_behind(gateway):
+        assert open_crowd(visit) == CONNECTS
+        good_store(door.port, door.tls)
+        visit.close_all()
