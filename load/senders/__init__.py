@@ -16,6 +16,7 @@ from load.senders.model import (
     Target,
 )
 from load.senders.null_receiver import running_null_receiver
+from load.senders.stock import send_stock, stock_version
 
 __all__ = [
     "LeanOptions",
@@ -31,4 +32,6 @@ __all__ = [
     "quantiles_us",
     "running_null_receiver",
     "send_lean",
+    "send_stock",
+    "stock_version",
 ]
