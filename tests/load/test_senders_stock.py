@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections import Counter
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from contracts.failures import FatalError
@@ -39,6 +41,10 @@ def run_against(script: Script, folder: Path, program: str) -> SendRun:
         return send_stock(peer.target, list(files.values()), options(program, associations=1))
 
 
+def elements(data_set: bytes) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(data_set), force=True)
+
+
 def options(program: str, **more: int | float) -> StockOptions:
     # The parameter is a word of two: the tests name them as text.
     return StockOptions(program="dcmsend" if program == "dcmsend" else "storescu", **more)  # type: ignore[arg-type]
@@ -54,7 +60,8 @@ def test_what_a_gateway_stores_is_what_stood_in_the_files(tmp_path: Path, progra
         stored = {entry.sop_instance_uid: body for entry, body in gateway.deliveries()}
     template = small_template()
     wanted = [bytes(stamp(template, Identity(1, 1, 1, number))) for number in range(7)]
-    assert stored == dict(zip(files, wanted, strict=True))
+    # DCMTK writes a data set anew (padding), so that elements are compared and not bytes.
+    assert [elements(stored[uid]) for uid in files] == [elements(body) for body in wanted]
     assert not run.failures()
     assert (run.acknowledged, run.processes, run.associations) == (7, 3, 3)
     assert run.bytes_acknowledged == sum(len(body) for body in wanted)
