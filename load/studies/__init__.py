@@ -4,6 +4,7 @@ Invariant: valid for their SOP class, invented from a seed, no patient data.
 """
 
 from load.studies.cache import default_cache
+from load.studies.compression import compressions_of
 from load.studies.identity import Identity, Place
 from load.studies.kind import Kind, Size
 from load.studies.kinds import KINDS
@@ -18,6 +19,7 @@ __all__ = [
     "Place",
     "Size",
     "Template",
+    "compressions_of",
     "default_cache",
     "renew_part10",
     "stamp",

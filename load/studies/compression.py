@@ -30,8 +30,8 @@ from load.studies.modules import fill
 
 NONE = "none"
 _JPEG_QUALITY = 90
-# Peak signal to noise, dB: about a tenth of the bytes for a noisy 12-bit projection.
-_JPEG_2000_LEVEL = 45
+# Peak signal to noise in dB: a CT to a seventh of its bytes, a projection to a twentieth.
+_JPEG_2000_LEVEL = 57
 _DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 

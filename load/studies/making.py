@@ -23,7 +23,7 @@ from load.studies.modules import add_vendor_elements
 from load.studies.template import Template, find_places
 
 # Part of every cache key: what an older generator made is never taken for this one's.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 DEFAULT_SEED = 1
 
 # One object for one template while anybody holds it: 80 MB of tomosynthesis once, not per caller.
