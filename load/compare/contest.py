@@ -65,45 +65,57 @@ class Contest:
         self._counts: dict[str, int] = {}
         self._study = 0
 
-    def run(self) -> Column:
-        """A warm-up of all, then `rounds` turns, each in the other direction than the last.
-
-        The warm-up finds how many instances take one sample's time, then takes as many: what a
-        receiver allocates once (our segments, a database's pages) is there before the clock runs.
-        """
-        keys = list(self._receivers)
-        for key in keys:
-            self._warm_up(key)
-            self._bench.pace.advance(self._bench.sample_s)
-        for turn in range(self._bench.rounds):
-            self._study += 1
-            for key in keys if turn % 2 == 0 else keys[::-1]:
-                self._sample(key)
-                self._bench.pace.advance(self._bench.sample_s)
-        if self._sender.cell.is_lean and self._counts:
-            self._column.ceiling = self._sender.ceiling(max(self._counts.values()), self._study)
+    @property
+    def column(self) -> Column:
+        """What is measured so far."""
         return self._column
 
-    def _warm_up(self, key: str) -> None:
+    def run(self) -> Column:
+        """A warm-up of all, then `rounds` turns, each in the other direction than the last."""
+        keys = list(self._receivers)
+        for key in keys:
+            self.warm_up(key)
+        for turn in range(self._bench.rounds):
+            self.begin_turn()
+            for key in keys if turn % 2 == 0 else keys[::-1]:
+                self.sample(key)
+        return self.finish()
+
+    def warm_up(self, key: str) -> None:
+        """Finds how many instances take one sample's time, then sends as many.
+
+        What a receiver allocates once (our segments, a database's pages) is there before the
+        clock runs.
+        """
         self._study += 1
         first = self._send(key, self._sender.count_min)
-        if first is None:
-            return
-        self._counts[key] = self._sized(first.rate)
-        self._study += 1
-        second = self._send(key, self._counts[key])
-        if second is not None:
-            self._counts[key] = self._sized(second.rate)
+        if first is not None:
+            self._counts[key] = self._sized(first.rate)
+            self._study += 1
+            second = self._send(key, self._counts[key])
+            if second is not None:
+                self._counts[key] = self._sized(second.rate)
+        self._bench.pace.advance(self._bench.sample_s)
 
-    def _sample(self, key: str) -> None:
-        if key in self._column.dropped:
-            return
-        sample = self._send(key, self._counts[key])
-        if sample is None:
-            return
-        self._column.samples[key].append(sample)
-        if sample.seconds < self._bench.sample_s * _TOO_SHORT:
-            self._counts[key] = self._sized(sample.rate)
+    def begin_turn(self) -> None:
+        """From now on other instances are sent."""
+        self._study += 1
+
+    def sample(self, key: str) -> None:
+        """One more sample of a receiver, unless it was dropped."""
+        sample = None if key in self._column.dropped else self._send(key, self._counts[key])
+        if sample is not None:
+            self._column.samples[key].append(sample)
+            if sample.seconds < self._bench.sample_s * _TOO_SHORT:
+                self._counts[key] = self._sized(sample.rate)
+        self._bench.pace.advance(self._bench.sample_s)
+
+    def finish(self) -> Column:
+        """Everything, with the lean sender's own ceiling at the largest count that was sent."""
+        if self._sender.cell.is_lean and self._counts:
+            self._column.ceiling = self._sender.ceiling(max(self._counts.values()), self._study)
+            self._bench.pace.advance(self._bench.sample_s)
+        return self._column
 
     def _sized(self, rate: float) -> int:
         wanted = round(rate * self._bench.sample_s)
