@@ -132,6 +132,9 @@ def _figure(
 ) -> Figure:
     beside = found.get(peer.key)
     note = "" if receiver.version() else f"{receiver.title} is not installed"
+    if beside and len(beside.pairs) < options.pairs:
+        note = f"{options.pairs - len(beside.pairs)} of {options.pairs} pairs left out: the "
+        note += "machine was too busy for the sender to send all the time"
     return ratio_figure(
         f"hostile/{receiver.key}/{peer.key}",
         f"{peer.key} {peer.title}" + ("" if receiver.key == OWN else f" ({receiver.title})"),

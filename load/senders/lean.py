@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from contracts.failures import FatalError
@@ -61,12 +61,18 @@ class _Share:
     answers: Answers
 
 
-def send_lean(target: Target, planned: Sequence[Planned], options: LeanOptions) -> SendRun:
+def send_lean(
+    target: Target,
+    planned: Sequence[Planned],
+    options: LeanOptions,
+    on_start: Callable[[], object] | None = None,
+) -> SendRun:
     """Sends `planned` to `target`; on return every association is closed and every process gone.
 
     Instances are dealt to the processes in turn (by due time), and within a process go out on
-    whichever association has room. Raises FatalError for a plan or options that cannot be
-    carried out; never for what the peer does.
+    whichever association has room. `on_start` is called when all are associated and begin, for
+    those who measure something beside the sending. Raises FatalError for a plan or options that
+    cannot be carried out; never for what the peer does.
     """
     _check(planned, options)
     ordered = sorted(planned, key=lambda one: one.due_s or 0.0)
@@ -84,6 +90,8 @@ def send_lean(target: Target, planned: Sequence[Planned], options: LeanOptions) 
         start_ns = time.perf_counter_ns() + _START_LEAD_NS
         for worker in workers:
             worker.give(start_ns.to_bytes(8, "little"))
+        if on_start is not None:
+            on_start()
         answers = [worker.answers(_run_timeout_s(options)) for worker in workers]
     done = [_Share(share, answer) for share, answer in zip(shares, answers, strict=True)]
     return _send_run(target, done, clock, start_ns, options)

@@ -61,7 +61,7 @@ def test_a_good_sender_is_measured_beside_two_peers(tmp_path: Path) -> None:
     assert [figure.name for figure in report.figures] == ["hostile/hilum/H3", "hostile/hilum/H22"]
     for figure in report.figures:
         assert figure.verdict is Verdict.SHOWN and figure.value is not None
-        assert len(figure.ours) == len(figure.theirs) == 3
+        assert 3 >= len(figure.ours) == len(figure.theirs) > 0
     table = report.sections[0].tables[0]
     for row in table.rows:
         told = dict(zip(table.columns, row, strict=True))
