@@ -11,9 +11,10 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from contracts.failures import RetryableError
 from edge_gateway.spool import SpooledDelivery, SpoolReader, SpoolReleaser
@@ -25,6 +26,8 @@ from operations.stack_files import to_toml, write_private
 
 GATEWAY = "load"
 AE_TITLE = "HILUM"
+# What is set of the spool beside its directory: nothing, so that production's defaults hold.
+DEFAULTS: Mapping[str, int] = {}
 RECORDS_PER_POLL = 1_000
 SCRAPE_TIMEOUT_S = 5.0
 _FLUSHES = "hilum_spool_flush_total"
@@ -77,19 +80,28 @@ class RunningHilum(ProcessReceiver):
 
 
 @contextmanager
-def run_hilum(directory: Path) -> Iterator[RunningHilum]:
-    """`python -m edge_gateway receive` with settings and a spool of its own below `directory`."""
+def run_hilum(directory: Path, spool: Mapping[str, int] = DEFAULTS) -> Iterator[RunningHilum]:
+    """`python -m edge_gateway receive` with settings and a spool of its own below `directory`.
+
+    `spool` sets keys of its spool away from production's defaults.
+    """
     command = [sys.executable, "-m", "edge_gateway", "receive"]
-    with run_gateway("hilum", command, directory) as running:
+    with run_gateway("hilum", command, directory, spool) as running:
         yield running
 
 
 @contextmanager
-def run_gateway(name: str, command: Sequence[str], directory: Path) -> Iterator[RunningHilum]:
+def run_gateway(
+    name: str, command: Sequence[str], directory: Path, spool_settings: Mapping[str, int] = DEFAULTS
+) -> Iterator[RunningHilum]:
     """Runs a program that takes `--settings` and `--gateway` as the receive process does."""
     dicom_port, http_port = free_port(), free_port()
     spool = directory / "spool"
-    settings = _write_settings(directory, spool, dicom_port, http_port)
+    tree = _settings(directory, dicom_port, http_port)
+    tree["gateways"][GATEWAY]["spool"] = {"directory": str(spool), **spool_settings}
+    settings = directory / "settings.toml"
+    directory.mkdir(parents=True, exist_ok=True)
+    write_private(settings, to_toml(tree))
     arguments = [*command, "--settings", str(settings), "--gateway", GATEWAY]
     try:
         with own_process(name, arguments, directory) as process:
@@ -104,8 +116,7 @@ def run_gateway(name: str, command: Sequence[str], directory: Path) -> Iterator[
         shutil.rmtree(spool, ignore_errors=True)
 
 
-def _write_settings(directory: Path, spool: Path, dicom_port: int, http_port: int) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
+def _settings(directory: Path, dicom_port: int, http_port: int) -> dict[str, Any]:
     tree = local_stack_tree(directory, 0)
     tree["gateways"] = {
         GATEWAY: {
@@ -114,9 +125,6 @@ def _write_settings(directory: Path, spool: Path, dicom_port: int, http_port: in
             "dicom_port": dicom_port,
             "http_port": http_port,
             "admit": [{"calling_ae_title": "*", "network": "127.0.0.0/8"}],
-            "spool": {"directory": str(spool)},
         }
     }
-    path = directory / "settings.toml"
-    write_private(path, to_toml(tree))
-    return path
+    return tree

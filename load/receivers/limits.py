@@ -45,7 +45,7 @@ def own_write_pattern(directory: Path, size_bytes: int, seconds: float, threads:
     _require(seconds, threads)
     record = secrets.token_bytes(size_bytes + RECORD_BYTES)
     with _zero_filled_file(directory, max(REGION_BYTES, threads * len(record))) as file:
-        region = _Region(*file)
+        region = Region(*file)
         stop = threading.Event()
         counts = [0] * threads
 
@@ -127,8 +127,11 @@ def loopback_copy_rate(seconds: float) -> float:
     return received / 1e6 / elapsed_s
 
 
-class _Region:
-    """A zero-filled file that is written over in turn, with one flush for all that wait."""
+class Region:
+    """A zero-filled file that is written over in turn, with one flush for all that wait.
+
+    After a write or flush that failed, `failure` says why and nothing more is written.
+    """
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         self._descriptor = descriptor
