@@ -7,7 +7,7 @@ turns, so that a slow minute of the machine meets all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.failures import RetryableError
@@ -41,6 +41,27 @@ QUICK: Mapping[Axis, AxisPlan] = {
 }
 
 
+# Objects as large as a CT slice, to tell what bytes cost from what instances cost.
+LARGE_PIXEL_BYTES, LARGE_INSTANCES = 524_288, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The same backlog of small objects and of large ones, on the base point."""
+
+    small: Drained
+    large: Drained
+
+
+@dataclass(frozen=True, slots=True)
+class AxesMeasured:
+    """What all axes told. `units` is None where they could not be measured."""
+
+    axes: tuple[AxisMeasured, ...] = ()
+    units: Units | None = None
+    failures: tuple[Failure, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class AxisMeasured:
     """One axis: its values, and each value's rounds in order."""
@@ -50,10 +71,8 @@ class AxisMeasured:
     failures: tuple[Failure, ...]
 
 
-def grow_axes(
-    options: GrowthOptions, directory: Path, progress: Progress
-) -> tuple[AxisMeasured, ...]:
-    """Every chosen axis but rows, on engines of their own under `directory`.
+def grow_axes(options: GrowthOptions, directory: Path, progress: Progress) -> AxesMeasured:
+    """Every chosen axis but rows, and unit costs, on engines of their own under `directory`.
 
     A point that cannot be drained is a failure of the report. Raises FatalError, RetryableError
     (the engines do not start).
@@ -61,12 +80,19 @@ def grow_axes(
     plans = QUICK if options.is_quick else FULL
     chosen = [axis for axis in plans if axis in options.axes]
     if not chosen:
-        return ()
+        return AxesMeasured()
     directory.mkdir(parents=True, exist_ok=True)
     progress.stage("starting Kafka, the object store and ClickHouse")
     with engines(directory, ENGINES) as (settings, running):
         bench = Bench(settings, running, directory, options.seed)
-        return tuple(_grow(axis, plans[axis], bench, options, progress) for axis in chosen)
+        axes = tuple(_grow(axis, plans[axis], bench, options, progress) for axis in chosen)
+        failures = [failure for axis in axes for failure in axis.failures]
+        progress.stage("unit costs", 2, "backlogs")
+        try:
+            units = _units(bench, options)
+        except RetryableError as cause:
+            return AxesMeasured(axes, None, (*failures, Failure("unit costs", str(cause), 1)))
+        return AxesMeasured(axes, units, tuple(failures))
 
 
 def point_of(axis: Axis, value: int) -> Point:
@@ -76,6 +102,12 @@ def point_of(axis: Axis, value: int) -> Point:
     if axis is Axis.PARTITIONS:
         return Point(BASE.sites, value, BASE.consumers)
     return Point(BASE.sites, BASE.partitions, value)
+
+
+def _units(bench: Bench, options: GrowthOptions) -> Units:
+    small = drain(bench, BASE, options.events)
+    large = drain(bench, replace(BASE, pixel_bytes=LARGE_PIXEL_BYTES), LARGE_INSTANCES)
+    return Units(small, large)
 
 
 def _grow(

@@ -50,17 +50,27 @@ class Published:
     cpu_s: float
 
 
-def deliveries(seed: int, first_study: int, count: int, sites: int) -> list[Delivery]:
-    """`count` deliveries with full headers, spread over `sites` sites study by study."""
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """How many deliveries, from how many sites, with how many bytes of pixels each."""
+
+    count: int
+    sites: int
+    pixel_bytes: int = PIXEL_BYTES
+
+
+def deliveries(seed: int, first_study: int, kit: Kit) -> list[Delivery]:
+    """Deliveries with full headers, spread over the sites study by study."""
     found: list[Delivery] = []
     for number in range(first_study, 2**31):
-        instances = min(STUDY_INSTANCES, count - len(found))
+        instances = min(STUDY_INSTANCES, kit.count - len(found))
         if instances <= 0:
             return found
         one = study(seed, _NUMBERS_FROM + 2 * number)
-        site = f"site-{number % sites + 1}"
+        site = f"site-{number % kit.sites + 1}"
         one = replace(one, kind=KINDS[0], instances=instances, series=1, site=site)
-        found += [_with_data(event) for event in told([one], len(found), is_full=True).received]
+        events = told([one], len(found), is_full=True).received
+        found += [_with_data(event, kit.pixel_bytes) for event in events]
     return found
 
 
@@ -136,11 +146,11 @@ def _runs(told_of: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         yield told_of[start : start + IN_FLIGHT_MAX]
 
 
-def _with_data(event: InstanceReceived) -> Delivery:
+def _with_data(event: InstanceReceived, pixel_bytes: int) -> Delivery:
     """The event with bytes that hash to its content: a data set in Explicit VR Little Endian."""
     name = event.content.sop_instance_uid.encode()
     uid = name + b"\0" * (len(name) % 2)
-    pixels = hashlib.sha256(name).digest() * (PIXEL_BYTES // 32)
+    pixels = hashlib.sha256(name).digest() * (pixel_bytes // 32)
     data = (
         b"\x08\x00\x18\x00UI"
         + len(uid).to_bytes(2, "little")

@@ -16,7 +16,7 @@ from pathlib import Path
 from load.growth.axes import grow_axes
 from load.growth.options import Axis, GrowthOptions
 from load.growth.rows import Grown, grow_rows
-from load.growth.tell_axes import axis_figures, axis_section
+from load.growth.tell_axes import axis_figures, axis_section, unit_figures
 from load.growth.tell_rows import rows_figures, rows_sections
 from load.progress import Progress
 from load.report.machine import machine, versions
@@ -37,9 +37,10 @@ def run_growth(options: GrowthOptions, progress: Progress) -> Report:
             axes = grow_axes(options, Path(passing), progress)
     figures = (
         *(rows_figures(grown, options.seed) if grown else ()),
-        *(figure for axis in axes for figure in axis_figures(axis, options.seed)),
+        *(figure for axis in axes.axes for figure in axis_figures(axis, options.seed)),
+        *(unit_figures(axes.units) if axes.units else ()),
     )
-    failures = tuple(failure for axis in axes for failure in axis.failures)
+    failures = axes.failures
     return Report(
         command="growth",
         seed=options.seed,
@@ -57,7 +58,7 @@ def run_growth(options: GrowthOptions, progress: Progress) -> Report:
         figures=figures,
         sections=(
             *(rows_sections(grown) if grown else ()),
-            *(axis_section(axis) for axis in axes),
+            *(axis_section(axis) for axis in axes.axes),
         ),
         failures=failures,
     )

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from consumers.catalog import spec_of
+from contracts.events import Area
 from contracts.failures import RetryableError
+from contracts.topics import RECEIVED
 from infra.clickhouse import ClickHouseDatabase
 from infra.cluster_view import ClusterView
 from infra.engines.local import python_environment
 from infra.engines.program import Probe, Program
 from infra.local_stack import local_stack_tree
 from infra.migrate import migrate
+from infra.object_store import S3ObjectStore
 from infra.provision_bucket import provision_bucket
 from infra.settings import Settings, overlay, validate
 from load.growth import backlog
@@ -44,6 +47,7 @@ class Point:
     sites: int
     partitions: int
     consumers: int
+    pixel_bytes: int = backlog.PIXEL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,14 @@ class Drained:
     publish_cpu_s: float
     consumers_cpu_s: Mapping[str, float]
     engines_cpu_s: Mapping[str, float]
+    # Of the data sets, and what they left an instance on Kafka's disk and in packs beside them.
+    size_bytes: int
+    event_bytes: float
+    pack_overhead_bytes: float
+
+    def group_cpu_s(self, group: str) -> float:
+        """CPU seconds of all members of a group."""
+        return sum(cpu for name, cpu in self.consumers_cpu_s.items() if name.startswith(group))
 
     @property
     def cpu_s_per_instance(self) -> float:
@@ -85,10 +97,10 @@ class Bench:
 
 def drain(bench: Bench, point: Point, instances: int) -> Drained:
     """One point on fresh topics, bucket and database. Raises RetryableError, FatalError."""
-    told = backlog.deliveries(bench.seed, WARM_STUDIES, instances, point.sites)
-    warm = backlog.deliveries(bench.seed, 0, WARM_STUDIES * backlog.STUDY_INSTANCES, point.sites)[
-        :: backlog.STUDY_INSTANCES // 2
-    ]
+    kit = backlog.Kit(instances, point.sites, point.pixel_bytes)
+    told = backlog.deliveries(bench.seed, WARM_STUDIES, kit)
+    warm_kit = backlog.Kit(WARM_STUDIES * backlog.STUDY_INSTANCES, point.sites)
+    warm = backlog.deliveries(bench.seed, 0, warm_kit)[:: backlog.STUDY_INSTANCES // 2]
     with _own(bench, point) as (settings, database), _consumers(bench, settings, point) as running:
         backlog.publish(settings.kafka, warm)
         _await_indexed(database, len(warm), running)
@@ -101,11 +113,36 @@ def drain(bench: Bench, point: Point, instances: int) -> Drained:
         seconds = time.perf_counter() - began
         _await_committed(settings)
         after = cpu_seconds(running), cpu_seconds(bench.engines)
-    used = [
+        weights = _weights(bench, settings, [*warm, *told])
+    consumers_used, engines_used = (
         {name: late[name] - early[name] for name in late}
         for early, late in zip(before, after, strict=True)
-    ]
-    return Drained(point, len(told), seconds, published.cpu_s, used[0], used[1])
+    )
+    size_bytes = sum(delivery.event.size_bytes for delivery in told)
+    return Drained(
+        point,
+        len(told),
+        seconds,
+        published.cpu_s,
+        consumers_used,
+        engines_used,
+        size_bytes,
+        *weights,
+    )
+
+
+def _weights(
+    bench: Bench, settings: Settings, deliveries: Sequence[backlog.Delivery]
+) -> tuple[float, float]:
+    """Bytes of an instance's event on Kafka's disk, and in packs beside its data set."""
+    wire_topic = settings.kafka.topic_prefix + RECEIVED.name
+    segments = (bench.directory / "kafka").rglob(f"{wire_topic}-*/*.log")
+    on_kafka = sum(segment.stat().st_size for segment in segments)
+    size_bytes = sum(delivery.event.size_bytes for delivery in deliveries)
+    store = S3ObjectStore(settings.primary.object_store)
+    in_packs = sum(pack.size_bytes for pack in store.list(f"{Area.PACKS.value}/"))
+    count = len(deliveries)
+    return on_kafka / count, (in_packs - size_bytes) / count
 
 
 @contextmanager

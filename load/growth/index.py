@@ -32,6 +32,11 @@ ATTEMPTS_MAX, ATTEMPT_DELAY_S = 5, 2.0
 SETTLE_S_MAX, SETTLE_POLL_S = 120.0, 0.5
 
 
+_TABLES = (
+    "SELECT name FROM system.tables WHERE database = {name:String} AND engine LIKE '%MergeTree'"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """What the index occupies. `parts` are the active ones of all tables."""
@@ -152,6 +157,20 @@ class GrowingIndex:
     def _ask(self, sql: str, parameters: dict[str, object] | None = None) -> dict[str, Any]:
         (row,) = self.database.query(sql, parameters)
         return row
+
+
+def weigh(settings: ClickHouseSettings, seed: int, probes: int) -> float:
+    """Bytes on disk of a row with a full header, in a database that is made and dropped for it."""
+    index = GrowingIndex(settings, seed, None)
+    try:
+        for number in range(probes):
+            index.probe(number, number * PROBE_STUDIES * PROBE_INSTANCES)
+        for table in index.database.query(_TABLES, {"name": index.database.name}):
+            index.database.command(f"OPTIMIZE TABLE {table['name']} FINAL")
+        size = index.size()
+    finally:
+        index.drop()
+    return size.bytes_on_disk / size.rows
 
 
 def large_study(seed: int, number: int) -> Study:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.settings import ClickHouseSettings
-from load.growth.index import GrowingIndex, ProbeCost, Size
+from load.growth.index import GrowingIndex, ProbeCost, Size, weigh
 from load.growth.options import GrowthOptions
 from load.growth.processes import Child, engines
 from load.growth.questions import Keys, QueryTimes, ask_all
@@ -25,6 +25,7 @@ from load.progress import Progress
 # The first round warms what a size does not change, and is not counted.
 WARM_ROUNDS, ROUNDS = 1, 7
 LARGE_STUDIES = 3
+PROBES_WEIGHED = 5
 ENGINE = "clickhouse-primary"
 # Probes stay in the index; one that has outgrown its size by that much is filled anew.
 OUTGROWN = 2.0
@@ -51,6 +52,8 @@ class Grown:
     measured: tuple[SizeMeasured, ...]
     rows_found: int
     rows_filled: int
+    # Of a row with 260 elements, in an index of nothing else whose parts are merged.
+    bytes_on_disk_full: float
 
 
 def grow_rows(options: GrowthOptions, directory: Path, progress: Progress) -> Grown:
@@ -78,7 +81,11 @@ def grow_on(
         for rows, index in indexes.items():
             _fill(index, rows, kept, progress)
         filled = sum(kept.size(rows).rows for rows in wanted) - found
-        return Grown(_measure(indexes, kept, progress), found, filled)
+        measured = _measure(indexes, kept, progress)
+    progress.stage("weighing rows with full headers", PROBES_WEIGHED, "probes")
+    own = settings.model_copy(update={"database": f"{settings.database}_weighed"})
+    weight = weigh(own, options.seed, PROBES_WEIGHED)
+    return Grown(measured, found, filled, weight)
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from load.compare.statistics import ratio_figure
-from load.growth.axes import AxisMeasured
+from load.compare.statistics import counted_figure, ratio_figure
+from load.growth.axes import AxisMeasured, Units
 from load.growth.draining import Drained
 from load.growth.exponent import fit
 from load.growth.options import Axis
 from load.report.model import Figure, Plot, Section, Series, Table, Verdict
 
 SITES_RATIO_MAX = 1.1
+ARCHIVE = "object-archive"
 _MS = 1_000.0
 _MEASURES: tuple[tuple[str, Callable[[Drained], float]], ...] = (
     ("publisher and consumers, CPU ms an instance", lambda d: d.cpu_s_per_instance * _MS),
@@ -81,6 +82,31 @@ def axis_section(measured: AxisMeasured) -> Section:
         " the last row in the index; consumers were warm. All share this machine's cores.",
         (Table(f"By {axis}, medians", columns, rows),),
         plots,
+    )
+
+
+def unit_figures(units: Units) -> tuple[Figure, ...]:
+    """What `load plan` counts with."""
+    small, large = units.small, units.large
+    cpu_ms = small.group_cpu_s(ARCHIVE) / small.instances * _MS
+    beside = large.group_cpu_s(ARCHIVE) - cpu_ms / _MS * large.instances
+    per_gb = max(beside, 0.0) / large.size_bytes * 1e9
+    of = f"{small.instances} instances of {small.size_bytes // small.instances:,} bytes"
+    found = (
+        ("archive_cpu", "object-archive, CPU per instance", "ms", cpu_ms, of),
+        ("archive_cpu_per_gb", "object-archive, CPU per GB", "s", per_gb, "objects of 512 KiB"),
+        ("event_bytes", "event of one instance on Kafka, zstd", "B", small.event_bytes, of),
+        (
+            "pack_overhead",
+            "pack, bytes beside the data set per instance",
+            "B",
+            small.pack_overhead_bytes,
+            of,
+        ),
+    )
+    return tuple(
+        counted_figure(f"growth.unit.{name}", title, unit, count=round(value, 3), note=note)
+        for name, title, unit, value, note in found
     )
 
 

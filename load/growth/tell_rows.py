@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
-from load.compare.statistics import ratio_figure, value_figure, verdict
+from load.compare.statistics import counted_figure, ratio_figure, value_figure, verdict
 from load.growth.exponent import EXPONENT_MAX, PowerLaw, fit
 from load.growth.index import ProbeCost
 from load.growth.questions import QUESTIONS, QueryTimes
 from load.growth.rows import Grown, SizeMeasured
-from load.report.model import Figure, Plot, Section, Series, Table, Verdict
+from load.report.model import Figure, Plot, Section, Series, Table, Value, Verdict
 
 # For how many rows the goals are set (05-performance).
 GOAL_ROWS = 10_000_000
@@ -37,7 +37,8 @@ def rows_figures(grown: Grown, seed: int) -> tuple[Figure, ...]:
     judged = largest.rows_wanted >= GOAL_ROWS
     figures = [*_ratios(grown.measured, seed), _exponent(grown.measured)]
     figures += [_answer_time(times, largest, seed) for times in largest.queries]
-    return tuple(figure if judged else _shown(figure) for figure in figures)
+    units = _units(grown, seed)
+    return (*(figure if judged else _shown(figure) for figure in figures), *units)
 
 
 def rows_sections(grown: Grown) -> tuple[Section, ...]:
@@ -111,6 +112,27 @@ def _median_and_p90(times: QueryTimes) -> str:
     return f"{median(times.seconds) * _MS:.0f} ms, {query_percentile(times, 0.9) * _MS:.0f} ms"
 
 
+def _units(grown: Grown, seed: int) -> tuple[Figure, ...]:
+    """What `load plan` counts with."""
+    return (
+        value_figure(
+            "growth.unit.index_wall",
+            "metadata-index, time per instance with 260 elements",
+            "ms",
+            samples=[probe.wall_s * _MS for probe in grown.measured[-1].probes],
+            average="median",
+            seed=seed,
+        ),
+        counted_figure(
+            "growth.unit.index_bytes",
+            "ClickHouse, bytes on disk per instance with 260 elements",
+            "B",
+            count=round(grown.bytes_on_disk_full),
+            note="an index of probes alone, merged",
+        ),
+    )
+
+
 def _shown(figure: Figure) -> Figure:
     if figure.verdict not in (Verdict.MET, Verdict.UNDECIDED):
         return figure
@@ -160,7 +182,7 @@ def _asking(measured: Sequence[SizeMeasured]) -> Section:
         for name in titles
     }
     columns = ("question", *(f"{_count(one)} rows: median, p90" for one in measured), "rows")
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (titles[name], *map(_median_and_p90, times), times[-1].rows_median)
         for name, times in by_name.items()
     )
