@@ -33,6 +33,9 @@ class Script:
     abort_after: int | None = None
     close_after: int | None = None
     stall_after: int | None = None
+    # In the middle of the first data set: A-ABORT with the rest unread, or no more reading.
+    aborts_inside: bool = False
+    stalls_inside: bool = False
     window: int = 1
     pdu_bytes_max: int = 16384
     refuses_contexts: bool = False
@@ -113,6 +116,12 @@ def _serve_association(connected: socket.socket, peer: ScriptedPeer) -> None:
                 command += piece
                 continue
             data += piece
+            if script.aborts_inside:
+                connected.sendall(pdu(7, bytes((0, 0, 2, 0))))
+                return
+            if script.stalls_inside:
+                peer.stop.wait()
+                return
             if control & 2:
                 if taken in (script.abort_after, script.close_after):
                     if script.abort_after is not None:

@@ -126,6 +126,25 @@ def test_a_peer_that_stalls_runs_into_the_time_out() -> None:
     assert run.problems == Counter({"timed out": 1, "no association: timed out": 2})
 
 
+def test_an_abort_in_the_middle_of_a_data_set_is_named() -> None:
+    instances = planned(small_template(8 * 1024 * 1024), 3)
+    with scripted_peer(Script(aborts_inside=True)) as peer:
+        run = send_lean(peer.target, instances, LeanOptions(reconnects_max=1))
+    assert run.acknowledged == 0
+    # What was unread at the peer makes its close a reset, which may overtake the A-ABORT.
+    assert set(run.association_problems) <= {"aborted 2/0", "reset"}
+    assert run.problems.total() == 3
+    assert sum(run.association_problems.values()) == 2
+
+
+def test_a_peer_that_reads_no_more_runs_into_the_time_out() -> None:
+    instances = planned(small_template(8 * 1024 * 1024), 2)
+    options = LeanOptions(response_timeout_s=0.3, reconnects_max=0)
+    with scripted_peer(Script(stalls_inside=True)) as peer:
+        run = send_lean(peer.target, instances, options)
+    assert run.problems == Counter({"timed out": 1, "no association: timed out": 1})
+
+
 def test_open_loop_counts_from_when_it_was_due(tmp_path: Path) -> None:
     template = small_template()
     instances = [
