@@ -53,8 +53,8 @@ class HostileProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
+        """Whether it was not ended yet."""
+        return self._process.returncode is None
 
     def start(self, key: str) -> None:
         """The peer of `key` acts from now on, until `stop`."""
