@@ -30,7 +30,8 @@ class Modality(Section):
 
     `studies_per_hour` is for the open loop (of the scenario's own day), `studies` for the closed
     one. `instances` is the least and most of a study. `instances_per_s` is how fast the device
-    puts a study on the wire; it is not compressed with the day.
+    puts a study on the wire; it is not compressed with the day. Whether the kind knows the
+    `compression` is said when templates are made, before anything is sent.
     """
 
     kind: str
@@ -53,11 +54,6 @@ class Modality(Section):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Modality:
-        known = KINDS[self.kind].compressions
-        if self.compression not in known:
-            raise ValueError(
-                f"{self.kind} has no compression {self.compression!r}; it has {', '.join(known)}"
-            )
         least, most = self.instances
         if not 1 <= least <= most <= INSTANCES_MAX:
             raise ValueError(f"instances are least and most, 1 to {INSTANCES_MAX}")

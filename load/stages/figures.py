@@ -29,10 +29,7 @@ def run_figures(run: StageRun) -> tuple[Figure, ...]:
             "s/1,000",
             _per(cpu_s * 1e3, count),
         ),
-        *(
-            _cost(f"disk-{number}", str(title), "", None if value is None else float(value))
-            for number, (title, value) in enumerate(disk_figures(run))
-        ),
+        *(_cost(name, title, "", value) for name, title, value in disk_figures(run)),
     )
 
 

@@ -23,16 +23,13 @@ _BACKLOGS = (Stage.PUBLISHED, Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many waited at each time. `at_s`: seconds since the first instance was sent."""
+    """How many waited at each time. `at_s`: seconds since the first instance was sent; `most`:
+    the highest count at any moment, between the steps too."""
 
     name: str
     at_s: tuple[float, ...]
     count: tuple[int, ...]
-
-    @property
-    def most(self) -> int:
-        """The highest count that a step saw."""
-        return max(self.count, default=0)
+    most: int
 
 
 def backlogs(timeline: Timeline) -> tuple[Waiting, ...]:
@@ -80,7 +77,12 @@ def waiting(
         max(0, bisect_right(came, began_at + step) - bisect_right(left, began_at + step))
         for step in steps
     )
-    return Waiting(name, tuple(steps), counts)
+    return Waiting(name, tuple(steps), counts, _most(came, left))
+
+
+def _most(came: Sequence[float], left: Sequence[float]) -> int:
+    """The peak is at an arrival: only there the count goes up."""
+    return max(0, *(number - bisect_right(left, at) for number, at in enumerate(came, 1)), 0)
 
 
 def _steps(began_at: float, times: Iterable[Sequence[float]]) -> list[float]:
