@@ -55,3 +55,58 @@ def peers(
 
     answer = Answer("peers", state, report, as_json, has_tables=True)
     return carry_out(answer, lambda progress: run_peers(PeersOptions(install, state), progress))
+
+
+@around_app.command()
+@answering
+def plan(
+    sites: Annotated[int, typer.Option(help="Hospitals and practices with a gateway.")],
+    studies_per_day: Annotated[float, typer.Option(help="Of all sites together.")],
+    instances_per_study: Annotated[float, typer.Option(help="The mean.")] = 270.0,
+    size_kb: Annotated[float, typer.Option(help="The mean data set, thousands of bytes.")] = 525.0,
+    peak_hour_share: Annotated[float, typer.Option(help="Of a day, in its busiest hour.")] = 0.15,
+    largest_site_share: Annotated[
+        float | None, typer.Option(help="Of all studies; else three times the mean site's.")
+    ] = None,
+    growth_per_year: Annotated[float, typer.Option(help="0.08 is 8 % a year.")] = 0.08,
+    years: Annotated[int, typer.Option(help="Planned ahead.")] = 5,
+    payload_hours: Annotated[float, typer.Option(help="The bytes stay on the bus.")] = 24.0,
+    outage_hours: Annotated[float, typer.Option(help="A gateway bears alone.")] = 72.0,
+    hold_hours: Annotated[float, typer.Option(help="Kept in the spool after archival.")] = 24.0,
+    catch_up_hours: Annotated[float, typer.Option(help="To send what an outage left.")] = 24.0,
+    wan_mbit: Annotated[
+        float | None, typer.Option(help="The line of a site that is there; checked.")
+    ] = None,
+    dr: Annotated[bool, typer.Option("--dr/--no-dr", help="With a second site.")] = True,
+    replication_factor: Annotated[int, typer.Option(help="Of Kafka's topics.")] = 3,
+    load_max: Annotated[float, typer.Option(help="How busy in the busiest hour.")] = 0.5,
+    broker_disk_tb: Annotated[float, typer.Option(help="One broker's disk.")] = 8.0,
+    report: ReportPlace = None,
+    state: State = DEFAULT_STATE_DIRECTORY,
+    as_json: AsJson = False,
+) -> bool:
+    """Partitions, brokers, disks, retention and lines on paper, from measured unit costs."""
+    from load.plan import PlanOptions, run_plan
+
+    answer = Answer("plan", state, report, as_json, has_tables=True, has_figures=False)
+    options = PlanOptions(
+        sites=sites,
+        studies_per_day=studies_per_day,
+        instances_per_study=instances_per_study,
+        size_kb=size_kb,
+        peak_hour_share=peak_hour_share,
+        largest_site_share=largest_site_share,
+        growth_per_year=growth_per_year,
+        years=years,
+        payload_hours=payload_hours,
+        outage_hours=outage_hours,
+        hold_hours=hold_hours,
+        catch_up_hours=catch_up_hours,
+        wan_mbit=wan_mbit,
+        dr=dr,
+        replication_factor=replication_factor,
+        load_max=load_max,
+        broker_disk_tb=broker_disk_tb,
+        reports=answer.reports if answer.reports.is_dir() else None,
+    )
+    return carry_out(answer, lambda progress: run_plan(options, progress))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from load.answer import Answer, carry_out
-from load.cli_options import ReportPlace, Seed
+from load.cli_options import ReportPlace, Seed, chosen_of
 from operations.command_line import AsJson, PortOffset, State, answering
 from operations.context import DEFAULT_STATE_DIRECTORY
 
@@ -172,7 +172,7 @@ def growth(
     options = replace(
         options,
         rows_max=options.rows_max if rows is None else rows,
-        axes=tuple(Axis(axis) for axis in axes or Axis),
+        axes=tuple(Axis(chosen_of(axis, Axis, "axis")) for axis in axes or Axis),
     )
     answer = Answer("growth", state, report, as_json)
     return carry_out(answer, lambda progress: run_growth(options, progress))

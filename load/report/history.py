@@ -18,7 +18,7 @@ from load.progress import Progress
 from load.report.changes import Change, change, contradictions, ratio
 from load.report.machine import machine_name, versions
 from load.report.model import Figure, Plot, Report, Section, Series, Table, Value, Verdict
-from load.report.texts import DASH, figure_value_text, number_text, time_text, value_text
+from load.report.texts import DASH, digits_text, figure_value_text, time_text, value_text
 from load.report.write import JSON_NAME, read_report
 
 COMMAND = "history"
@@ -234,7 +234,7 @@ def _ratio_text(newest: Figure, earlier: Figure | None) -> str:
     if found is None or earlier is None:
         return DASH
     told = change(newest, earlier)
-    return f"{number_text(found.value)}×" + (f" {told}" if told is not Change.UNKNOWN else "")
+    return f"{digits_text(found.value)}×" + (f" {told}" if told is not Change.UNKNOWN else "")
 
 
 def _curve(group: Sequence[Run], newest: Figure) -> Plot:

@@ -17,17 +17,22 @@ PLAIN_MAX, PLAIN_MIN = 1e12, 1e-4
 
 
 def number_text(value: float) -> str:
-    """1,234,567 or 12.3 or 0.0123: three digits count, whole numbers stay whole."""
+    """1,234,567 or 12.3 or 0.0123; whole numbers stay whole."""
+    if math.isfinite(value) and value == int(value) and abs(value) < PLAIN_MAX:
+        return f"{value:,.0f}"
+    return digits_text(value)
+
+
+def digits_text(value: float) -> str:
+    """Three digits count, also where they are zeros: 1.00."""
     if not math.isfinite(value):
         return DASH
-    if value == 0:
-        return "0"
     size = abs(value)
-    if size >= PLAIN_MAX or size < PLAIN_MIN:
+    if size >= PLAIN_MAX or 0 < size < PLAIN_MIN:
         return f"{value:.2e}"
-    if isinstance(value, int) or size >= 1000:
+    if size >= 1000:
         return f"{value:,.0f}"
-    decimals = max(0, 2 - math.floor(math.log10(size)))
+    decimals = max(0, 2 - math.floor(math.log10(size))) if size else 0
     return f"{value:.{decimals}f}"
 
 
@@ -42,14 +47,14 @@ def value_text(value: Value) -> str:
 
 def figure_value_text(figure: Figure) -> str:
     """What the goal is about: 1.24× beside a peer, else 12.3 ms."""
-    return DASH if figure.value is None else _with_unit(figure, number_text(figure.value))
+    return DASH if figure.value is None else _with_unit(figure, figure.value)
 
 
 def interval_text(figure: Figure) -> str:
     """The 90 % interval of the value, in its unit."""
     if figure.low is None or figure.high is None:
         return DASH
-    return _with_unit(figure, f"{number_text(figure.low)} … {number_text(figure.high)}")
+    return _with_unit(figure, figure.low, figure.high)
 
 
 def samples_text(samples: tuple[float, ...], unit: str) -> str:
@@ -63,5 +68,7 @@ def time_text(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _with_unit(figure: Figure, text: str) -> str:
-    return f"{text}×" if figure.peer else f"{text} {figure.unit}".strip()
+def _with_unit(figure: Figure, *values: float) -> str:
+    if figure.peer:
+        return " … ".join(map(digits_text, values)) + "×"
+    return f"{' … '.join(map(number_text, values))} {figure.unit}".strip()
