@@ -123,6 +123,7 @@ class CtStudy:
         data_set.DeviceSerialNumber = "0001"
         data_set.SoftwareVersions = "1.0"
         data_set.FrameOfReferenceUID = self._uid("frame")
+        data_set.PositionReferenceIndicator = ""
         data_set.AcquisitionNumber = 1
         data_set.AcquisitionDate = "20260102"
         data_set.AcquisitionTime = f"1012{index % 60:02d}.000000"

@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from contracts.failures import RetryableError
 from load.studies.identity import Place
 from load.studies.template import Template
 
@@ -46,7 +47,10 @@ def read_template(path: Path) -> Template | None:
 
 
 def write_template(path: Path, template: Template) -> None:
-    """The template stands whole at `path`, whoever writes the same at the same time."""
+    """The template stands whole at `path`, whoever writes the same at the same time.
+
+    Raises RetryableError where the disk does not take it.
+    """
     head = {
         "magic": _MAGIC,
         "size_bytes": len(template.data_set),
@@ -56,13 +60,15 @@ def write_template(path: Path, template: Template) -> None:
         "transfer_syntax_uid": template.transfer_syntax_uid,
         "places": template.places,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(head).encode("ascii") + b"\n")
-            file.write(template.data_set)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(head).encode("ascii") + b"\n")
+                file.write(template.data_set)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as cause:
+        raise RetryableError(f"caching a template as {path}: {cause}") from cause

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import imagecodecs
 from pydicom.dataset import Dataset
@@ -99,6 +100,7 @@ def _high_throughput(frame: Frame, stored: int) -> bytes:
 
 def _run_length(frame: Frame, stored: int) -> bytes:
     is_colour = frame.ndim == 3
+    planes: dict[str, Any] = {"planar_configuration": 0} if is_colour else {}
     return get_encoder(RLELossless).encode(
         frame,
         encoding_plugin="pydicom",
@@ -110,6 +112,7 @@ def _run_length(frame: Frame, stored: int) -> bytes:
         bits_stored=stored,
         pixel_representation=0,
         photometric_interpretation="RGB" if is_colour else "MONOCHROME2",
+        **planes,
     )
 
 
