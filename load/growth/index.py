@@ -18,13 +18,13 @@ from infra.clock import SystemClock
 from infra.migrate import migrate
 from infra.settings import ClickHouseSettings
 from load.growth.archive import KINDS, LARGE_INSTANCES, Study, study
+from load.growth.options import GrowthOptions
 from load.growth.processes import Child
 from load.growth.timed_database import TimedDatabase
 from load.growth.told import Told, told
 
 # What metadata-index gathers at most (consumers/metadata_index.py).
 FILL_ROWS = 5_000
-PROBE_STUDIES, PROBE_INSTANCES = 8, 125
 # Number ranges beside the fill's; odd numbers hold no conflict.
 PROBES_FROM, LARGE_FROM = 60_000_001, 80_000_001
 # An engine that shares its cores may be slow to answer; the same batch again is harmless.
@@ -64,11 +64,14 @@ class ProbeCost:
 class GrowingIndex:
     """One migrated index database and the engine process behind it."""
 
-    def __init__(self, settings: ClickHouseSettings, seed: int, engine: Child | None) -> None:
+    def __init__(
+        self, settings: ClickHouseSettings, options: GrowthOptions, engine: Child | None
+    ) -> None:
         """`engine` is the process whose CPU counts beside ours; None counts ours alone."""
         migrate(settings)
         self.database = ClickHouseDatabase(settings)
-        self._seed = seed
+        self._seed = options.seed
+        self._effort = options.effort
         self._engine = engine
 
     def drop(self) -> None:
@@ -96,12 +99,15 @@ class GrowingIndex:
         return len(studies), len(events.received)
 
     def probe(self, number: int, row: int) -> ProbeCost:
-        """What 1,000 instances with full headers cost: both halves, one after the other.
+        """What instances with full headers cost: both halves, one after the other.
 
-        Eight CT series of eight studies, as they meet in a batch of a busy hour.
+        CT series of several studies, as they meet in a batch of a busy hour.
         """
-        numbers = range(PROBES_FROM + 2 * PROBE_STUDIES * number, 2**31, 2)[:PROBE_STUDIES]
-        return self._measure([_ct(self._seed, n, PROBE_INSTANCES) for n in numbers], row)
+        count = self._effort.probe_studies
+        numbers = range(PROBES_FROM + 2 * count * number, 2**31, 2)[:count]
+        return self._measure(
+            [_ct(self._seed, n, self._effort.probe_instances) for n in numbers], row
+        )
 
     def add_large_study(self, number: int, row: int) -> None:
         """Writes a study of 1,000 instances with full headers, to ask for its metadata."""
@@ -159,12 +165,12 @@ class GrowingIndex:
         return row
 
 
-def weigh(settings: ClickHouseSettings, seed: int, probes: int) -> float:
+def weigh(settings: ClickHouseSettings, options: GrowthOptions) -> float:
     """Bytes on disk of a row with a full header, in a database that is made and dropped for it."""
-    index = GrowingIndex(settings, seed, None)
+    index = GrowingIndex(settings, options, None)
     try:
-        for number in range(probes):
-            index.probe(number, number * PROBE_STUDIES * PROBE_INSTANCES)
+        for number in range(options.effort.probes_weighed):
+            index.probe(number, row=0)
         for table in index.database.query(_TABLES, {"name": index.database.name}):
             index.database.command(f"OPTIMIZE TABLE {table['name']} FINAL")
         size = index.size()

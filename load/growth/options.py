@@ -30,6 +30,22 @@ class Axis(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured at each size. A probe is a batch of `probe_studies` CT series.
+
+    The first round warms what a size does not change, and is not counted.
+    """
+
+    rounds: int = 7
+    warm_rounds: int = 1
+    probe_studies: int = 8
+    probe_instances: int = 125
+    large_studies: int = 3
+    asked: int = 20
+    probes_weighed: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class GrowthOptions:
     """`directory` keeps the filled index for a later run; None: a temporary one, taken away.
 
@@ -43,6 +59,7 @@ class GrowthOptions:
     directory: Path | None = None
     events: int = EVENTS_FULL
     is_quick: bool = False
+    effort: Effort = Effort()
     # Rows of the indexes that are filled and compared; empty: tenths of rows_max.
     sizes: tuple[int, ...] = ()
 

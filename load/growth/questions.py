@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from infra.seams import Database
@@ -18,7 +19,6 @@ from load.growth.archive import DATES, FIRST_DATE, Study, study
 from load.growth.index import large_study
 from operations.where import find_deliveries
 
-ASKED = 20
 PAGE_ROWS = 100
 DATE_RANGE = timedelta(days=7)
 # 05-performance: the study lists, and the metadata of a study of 1,000 instances.
@@ -63,23 +63,32 @@ class Question:
     goal_s: float = 0.0
 
 
-def ask_all(database: Database, keys: Keys, generator: random.Random) -> tuple[QueryTimes, ...]:
-    """Every question ASKED times. Raises RetryableError, FatalError."""
-    return tuple(_asked(question, database, keys, generator) for question in QUESTIONS)
+def ask_all(
+    database: Database, keys: Keys, generator: random.Random, asked: int
+) -> tuple[QueryTimes, ...]:
+    """Every question `asked` times. Raises RetryableError, FatalError."""
+    draw = partial(_draw, database=database, keys=keys, generator=generator)
+    return tuple(_asked(question, draw, asked) for question in QUESTIONS)
 
 
 def _asked(
-    question: Question, database: Database, keys: Keys, generator: random.Random
+    question: Question, draw: Callable[[Question], Callable[[], Rows]], asked: int
 ) -> QueryTimes:
     seconds, rows = [], []
-    for _ in range(ASKED):
-        ask = question.ask(database, keys, generator)
+    for _ in range(asked):
+        ask = draw(question)
         began = time.perf_counter()
         rows.append(len(ask()))
         seconds.append(time.perf_counter() - began)
     return QueryTimes(
         name=question.name, seconds=tuple(seconds), rows_median=sorted(rows)[len(rows) // 2]
     )
+
+
+def _draw(
+    question: Question, database: Database, keys: Keys, generator: random.Random
+) -> Callable[[], Rows]:
+    return question.ask(database, keys, generator)
 
 
 def _query(

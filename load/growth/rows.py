@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.settings import ClickHouseSettings
 from load.growth.index import GrowingIndex, ProbeCost, Size, weigh
-from load.growth.options import GrowthOptions
+from load.growth.options import Effort, GrowthOptions
 from load.growth.processes import Child, engines
 from load.growth.questions import Keys, QueryTimes, ask_all
 from load.growth.state import FillSlice, SizeState, StateFile
 from load.progress import Progress
 
-# The first round warms what a size does not change, and is not counted.
-WARM_ROUNDS, ROUNDS = 1, 7
-LARGE_STUDIES = 3
-PROBES_WEIGHED = 5
 ENGINE = "clickhouse-primary"
 # Probes stay in the index; one that has outgrown its size by that much is filled anew.
 OUTGROWN = 2.0
@@ -77,33 +73,32 @@ def grow_on(
     """`grow_rows` in databases of an engine that runs, named after the settings' database."""
     wanted = options.sizes_asked()
     found = sum(kept.size(rows).rows for rows in wanted)
-    with _opened(wanted, settings, options.seed, engine, kept) as indexes:
+    with _opened(options, settings, engine, kept) as indexes:
         for rows, index in indexes.items():
             _fill(index, rows, kept, progress)
         filled = sum(kept.size(rows).rows for rows in wanted) - found
-        measured = _measure(indexes, kept, progress)
-    progress.stage("weighing rows with full headers", PROBES_WEIGHED, "probes")
+        measured = _measure(indexes, kept, options.effort, progress)
+    progress.stage("weighing rows with full headers")
     own = settings.model_copy(update={"database": f"{settings.database}_weighed"})
-    weight = weigh(own, options.seed, PROBES_WEIGHED)
+    weight = weigh(own, options)
     return Grown(measured, found, filled, weight)
 
 
 @contextmanager
 def _opened(
-    wanted: Sequence[int],
+    options: GrowthOptions,
     settings: ClickHouseSettings,
-    seed: int,
     engine: Child | None,
     kept: StateFile,
 ) -> Iterator[Mapping[int, GrowingIndex]]:
     indexes = {}
-    for rows in wanted:
+    for rows in options.sizes_asked():
         own = settings.model_copy(update={"database": f"{settings.database}_{rows}"})
-        index = GrowingIndex(own, seed, engine)
+        index = GrowingIndex(own, options, engine)
         # A directory without state may hold rows of a fill whose state was taken away.
         if index.size().rows > OUTGROWN * rows or not kept.size(rows).rows:
             index.drop()
-            index = GrowingIndex(own, seed, engine)
+            index = GrowingIndex(own, options, engine)
             kept.put(SizeState(rows_wanted=rows))
         indexes[rows] = index
     try:
@@ -149,6 +144,7 @@ def _fill(
 def _measure(
     indexes: Mapping[int, GrowingIndex],
     kept: StateFile,
+    effort: Effort,
     progress: Progress,
 ) -> tuple[SizeMeasured, ...]:
     progress.stage("waiting for merges to end")
@@ -157,11 +153,11 @@ def _measure(
             progress.note("merges still run: probes share the engine with them")
             break
     sizes = {rows: index.size() for rows, index in indexes.items()}
-    probes = _probe_rounds(indexes, kept, progress)
+    probes = _probe_rounds(indexes, kept, effort, progress)
     progress.stage("asking", len(indexes), "sizes")
     measured = []
     for rows, index in indexes.items():
-        queries = _ask(index, rows, kept)
+        queries = _ask(index, rows, kept, effort)
         slices = kept.size(rows).slices
         measured.append(SizeMeasured(rows, sizes[rows], probes[rows], queries, slices))
         progress.advance()
@@ -169,26 +165,27 @@ def _measure(
 
 
 def _probe_rounds(
-    indexes: Mapping[int, GrowingIndex], kept: StateFile, progress: Progress
+    indexes: Mapping[int, GrowingIndex], kept: StateFile, effort: Effort, progress: Progress
 ) -> Mapping[int, tuple[ProbeCost, ...]]:
-    progress.stage("probing every size in turns", (WARM_ROUNDS + ROUNDS) * len(indexes), "probes")
+    rounds = effort.warm_rounds + effort.rounds
+    progress.stage("probing every size in turns", rounds * len(indexes), "probes")
     costs: dict[int, list[ProbeCost]] = {rows: [] for rows in indexes}
-    for _ in range(WARM_ROUNDS + ROUNDS):
+    for _ in range(rounds):
         for rows, index in indexes.items():
             state = kept.size(rows)
             # Told beforehand: a run that is killed here never gives the same probe twice.
             kept.put(state.model_copy(update={"next_probe": state.next_probe + 1}))
             costs[rows].append(index.probe(state.next_probe, state.rows))
             progress.advance()
-    return {rows: tuple(found[WARM_ROUNDS:]) for rows, found in costs.items()}
+    return {rows: tuple(found[effort.warm_rounds :]) for rows, found in costs.items()}
 
 
-def _ask(index: GrowingIndex, rows: int, kept: StateFile) -> tuple[QueryTimes, ...]:
+def _ask(index: GrowingIndex, rows: int, kept: StateFile, effort: Effort) -> tuple[QueryTimes, ...]:
     state = kept.size(rows)
-    for number in range(state.large_studies, LARGE_STUDIES):
+    for number in range(state.large_studies, effort.large_studies):
         index.add_large_study(number, state.rows)
-    state = state.model_copy(update={"large_studies": LARGE_STUDIES})
-    kept.put(state)
-    keys = Keys(kept.seed, state.next_study, LARGE_STUDIES)
+    large_studies = max(state.large_studies, effort.large_studies)
+    kept.put(state.model_copy(update={"large_studies": large_studies}))
+    keys = Keys(kept.seed, state.next_study, large_studies)
     generator = random.Random(f"{kept.seed}/keys/{rows}/{state.next_probe}")
-    return ask_all(index.database, keys, generator)
+    return ask_all(index.database, keys, generator, effort.asked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from load.compare.statistics import counted_figure, ratio_figure
+from load.compare.statistics import ratio_figure
 from load.growth.axes import AxisMeasured, Units
 from load.growth.draining import Drained
 from load.growth.exponent import fit
@@ -94,7 +94,7 @@ def unit_figures(units: Units) -> tuple[Figure, ...]:
     of = f"{small.instances} instances of {small.size_bytes // small.instances:,} bytes"
     found = (
         ("archive_cpu", "object-archive, CPU per instance", "ms", cpu_ms, of),
-        ("archive_cpu_per_gb", "object-archive, CPU per GB", "s", per_gb, "objects of 512 KiB"),
+        ("archive_cpu_per_gb", "object-archive, CPU per GB", "s", per_gb, "of 512 KiB each"),
         ("event_bytes", "event of one instance on Kafka, zstd", "B", small.event_bytes, of),
         (
             "pack_overhead",
@@ -105,7 +105,15 @@ def unit_figures(units: Units) -> tuple[Figure, ...]:
         ),
     )
     return tuple(
-        counted_figure(f"growth.unit.{name}", title, unit, count=round(value, 3), note=note)
+        Figure(
+            f"growth.unit.{name}",
+            title,
+            unit,
+            Verdict.SHOWN,
+            value=round(value, 3),
+            note=note,
+            higher_is_better=False,
+        )
         for name, title, unit, value, note in found
     )
 

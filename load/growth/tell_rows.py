@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
-from load.compare.statistics import counted_figure, ratio_figure, value_figure, verdict
+from load.compare.statistics import ratio_figure, value_figure, verdict
 from load.growth.exponent import EXPONENT_MAX, PowerLaw, fit
 from load.growth.index import ProbeCost
 from load.growth.questions import QUESTIONS, QueryTimes
@@ -68,7 +68,7 @@ def _ratios(measured: Sequence[SizeMeasured], seed: int) -> Iterator[Figure]:
             peer=f"{_count(tenth)} rows",
             seed=seed,
             higher_is_better=False,
-            note="batches of 1,000 instances with 260 elements, both sizes in turns",
+            note="batches of instances with 260 elements, both sizes in turns",
         )
 
 
@@ -123,12 +123,14 @@ def _units(grown: Grown, seed: int) -> tuple[Figure, ...]:
             average="median",
             seed=seed,
         ),
-        counted_figure(
+        Figure(
             "growth.unit.index_bytes",
             "ClickHouse, bytes on disk per instance with 260 elements",
             "B",
-            count=round(grown.bytes_on_disk_full),
+            Verdict.SHOWN,
+            value=round(grown.bytes_on_disk_full),
             note="an index of probes alone, merged",
+            higher_is_better=False,
         ),
     )
 

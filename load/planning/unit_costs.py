@@ -35,17 +35,17 @@ BUILT_IN: tuple[UnitCost, ...] = (
     UnitCost(
         "archive_cpu_ms",
         "object-archive, CPU per instance",
-        0.83,
+        0.74,
         "ms",
-        _BUILT_IN + "growth, 800 instances of 2 KB, 2 sites, 6 partitions",
+        _BUILT_IN + "growth, backlog of 2,000 instances of 2 KB",
         "growth.unit.archive_cpu",
     ),
     UnitCost(
         "archive_cpu_s_per_gb",
         "object-archive, CPU per GB",
-        8.0,
+        7.0,
         "s",
-        _BUILT_IN + "growth's backlog with instances of 525 KB",
+        _BUILT_IN + "growth, backlog of 200 instances of 524 KB",
         "growth.unit.archive_cpu_per_gb",
     ),
     UnitCost(
@@ -59,9 +59,9 @@ BUILT_IN: tuple[UnitCost, ...] = (
     UnitCost(
         "event_bytes",
         "event of one instance on Kafka, zstd",
-        1_000.0,
+        300.0,
         "B",
-        _BUILT_IN + "growth's backlog",
+        _BUILT_IN + "growth, backlog of 2,000 instances; synthetic headers of a series are alike",
         "growth.unit.event_bytes",
     ),
     UnitCost(
@@ -75,9 +75,9 @@ BUILT_IN: tuple[UnitCost, ...] = (
     UnitCost(
         "pack_overhead_bytes",
         "pack, bytes beside the data set per instance",
-        2_000.0,
+        1_650.0,
         "B",
-        _BUILT_IN + "growth's backlog, size of the packs",
+        _BUILT_IN + "growth, packs of a backlog of 200 instances of 524 KB",
         "growth.unit.pack_overhead",
     ),
     UnitCost(
