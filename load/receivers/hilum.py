@@ -20,7 +20,7 @@ from contracts.failures import RetryableError
 from edge_gateway.spool import SpooledDelivery, SpoolReader, SpoolReleaser
 from infra.engines.program import Probe
 from infra.local_stack import local_stack_tree
-from load.receivers.process import OwnProcess, ProcessReceiver, free_port, own_process
+from load.receivers.process import OwnProcess, ProcessReceiver, free_ports, own_process
 from load.senders.model import Target
 from operations.stack_files import to_toml, write_private
 
@@ -95,7 +95,7 @@ def run_gateway(
     name: str, command: Sequence[str], directory: Path, spool_settings: Mapping[str, int] = DEFAULTS
 ) -> Iterator[RunningHilum]:
     """Runs a program that takes `--settings` and `--gateway` as the receive process does."""
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = free_ports(2)
     spool = directory / "spool"
     tree = _settings(directory, dicom_port, http_port)
     tree["gateways"][GATEWAY]["spool"] = {"directory": str(spool), **spool_settings}

@@ -18,7 +18,7 @@ from load.receivers.process import (
     OwnProcess,
     ProcessReceiver,
     first_line,
-    free_port,
+    free_ports,
     own_process,
 )
 from load.senders.model import Target
@@ -40,14 +40,14 @@ class RunningOrthanc(ProcessReceiver):
     def __init__(self, directory: Path, syncs_storage: bool) -> None:
         self._directory = directory
         self._archive = directory / "archive"
-        self._http_port = free_port()
+        dicom_port, self._http_port = free_ports(2)
         self._cpu_before_s = 0.0
         self._lifetime = ExitStack()
-        target = Target("127.0.0.1", free_port(), AE_TITLE)
+        target = Target("127.0.0.1", dicom_port, AE_TITLE)
         self._configuration = directory / "orthanc.json"
         directory.mkdir(parents=True, exist_ok=True)
         self._configuration.write_text(
-            json.dumps(self._options(target.port, syncs_storage), indent=1)
+            json.dumps(self._options(dicom_port, syncs_storage), indent=1)
         )
         super().__init__(self._start(), target)
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -178,11 +178,12 @@ class ProcessReceiver:
         self._process.wait_until(lambda: _answers(self._target), "no answer to C-ECHO")
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> tuple[int, ...]:
+    """Different ports of loopback that nobody listens on at this moment."""
+    with ExitStack() as probes:
+        # All held at once: a port that was let go may be given out again.
+        held = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return tuple(int(probe.getsockname()[1]) for probe in held)
 
 
 def remove_files(directory: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from load.receivers.process import (
     OwnProcess,
     ProcessReceiver,
-    free_port,
+    free_ports,
     own_process,
     remove_files,
 )
@@ -63,8 +63,9 @@ def run_pynetdicom_flush(directory: Path) -> Iterator[RunningPynetdicom]:
 def _running(directory: Path, options: tuple[str, ...]) -> Iterator[RunningPynetdicom]:
     objects = directory / "objects"
     objects.mkdir(parents=True, exist_ok=True)
-    target = Target("127.0.0.1", free_port(), AE_TITLE)
-    command = [sys.executable, "-m", PROGRAM, "--port", str(target.port)]
+    (port,) = free_ports(1)
+    target = Target("127.0.0.1", port, AE_TITLE)
+    command = [sys.executable, "-m", PROGRAM, "--port", str(port)]
     command += ["--ae-title", AE_TITLE, "--directory", str(objects), *options]
     try:
         with own_process("pynetdicom", command, directory) as process:

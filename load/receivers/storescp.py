@@ -16,7 +16,7 @@ from load.receivers.process import (
     OwnProcess,
     ProcessReceiver,
     first_line,
-    free_port,
+    free_ports,
     own_process,
     remove_files,
 )
@@ -60,7 +60,7 @@ def run_storescp(directory: Path) -> Iterator[RunningStorescp]:
         raise FatalError("storescp is not installed", f"apt-get install {PACKAGE}")
     objects = directory / "objects"
     objects.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    (port,) = free_ports(1)
     command = [program, "--fork", "+xa", "-aet", AE_TITLE, "-od", str(objects), str(port)]
     try:
         with own_process(PROGRAM, command, directory) as process:
