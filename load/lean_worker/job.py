@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
 READY = b"R"
 NOT_TRIED = "not sent in time"
 # sent or given up at, ended at (both CLOCK_MONOTONIC, ns), status or -1, problem, was sent
 RECORD = struct.Struct("<qqiHB")
+# header, and what follows it where the header does not say
 _LENGTHS = struct.Struct("<QQ")
 
 
@@ -74,8 +75,8 @@ class Answers:
     records: bytes = b""
 
 
-def encode_job(job: Job) -> bytes:
-    """The job as a worker reads it."""
+def encode_job(job: Job) -> Iterator[bytes]:
+    """The job as a worker reads it, in pieces: data sets of hundreds of megabytes uncopied."""
     header = {
         "settings": asdict(job.settings),
         "templates": [
@@ -85,9 +86,12 @@ def encode_job(job: Job) -> bytes:
         "request": len(job.associate_request),
         "count": len(job.values),
     }
-    blobs = [job.associate_request, *(one.data_set for one in job.templates)]
-    blobs += [job.template_of.tobytes(), job.due_ns.tobytes(), *job.values]
-    return _enveloped(header, b"".join(blobs))
+    text = json.dumps(header).encode()
+    yield _LENGTHS.pack(len(text), 0) + text + job.associate_request
+    for one in job.templates:
+        yield one.data_set
+    yield job.template_of.tobytes() + job.due_ns.tobytes()
+    yield b"".join(job.values)
 
 
 def decode_job(read: Callable[[int], bytes]) -> Job:
@@ -110,8 +114,9 @@ def decode_job(read: Callable[[int], bytes]) -> Job:
 def encode_answers(answers: Answers) -> bytes:
     """The answers as the parent reads them."""
     header = asdict(answers)
-    records = header.pop("records")
-    return _enveloped(header, records)
+    records: bytes = header.pop("records")
+    text = json.dumps(header).encode()
+    return _LENGTHS.pack(len(text), len(records)) + text + records
 
 
 def decode_answers(read: Callable[[int], bytes]) -> Answers:
@@ -120,8 +125,3 @@ def decode_answers(read: Callable[[int], bytes]) -> Answers:
     answers = Answers(**json.loads(read(header_bytes)))
     answers.records = read(rest_bytes)
     return answers
-
-
-def _enveloped(header: dict[str, object], rest: bytes) -> bytes:
-    text = json.dumps(header).encode()
-    return _LENGTHS.pack(len(text), len(rest)) + text + rest

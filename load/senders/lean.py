@@ -78,11 +78,12 @@ def send_lean(
     ordered = sorted(planned, key=lambda one: one.due_s or 0.0)
     shares = [ordered[first :: options.processes] for first in range(options.processes)]
     shares = [share for share in shares if share]
-    jobs = [encode_job(_job(target, share, options)) for share in shares]
+    jobs = [_job(target, share, options) for share in shares]
     with contextlib.ExitStack() as running:
         workers = [running.enter_context(WorkerProcess()) for _ in shares]
         for worker, job in zip(workers, jobs, strict=True):
-            worker.give(job)
+            for piece in encode_job(job):
+                worker.give(piece)
         del jobs
         for worker in workers:
             worker.wait_ready(_ready_timeout_s(options))
