@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import psutil
 import typer
 from rich.table import Table as Drawn
 from rich.text import Text
@@ -29,6 +30,8 @@ from operations.answers import out, progress_out, write_json
 # As a shell tells of a program that SIGINT ended.
 EXIT_INTERRUPTED = 130
 REPORTS = "reports"
+SENDER_MODULE = "load.lean_worker"
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The page shows all of them; a terminal is for a first look.
 TERMINAL_ROWS_MAX = 40
 EXAMPLES_MAX = 5
@@ -65,12 +68,10 @@ def carry_out(answer: Answer, run: Callable[[Progress], Report]) -> bool:
     Ctrl-C and SIGTERM end the run's processes through its context managers, then exit 130.
     """
     directory = _place(answer)
-    # Whoever supervises us ends us with SIGTERM: the same clean end as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Progress() as progress:
+        with _ending_cleanly(), Progress() as progress:
             report = run(progress)
-        paths = write_report(report, directory)
+            paths = write_report(report, directory)
     except KeyboardInterrupt:
         if answer.as_json:
             write_json({"ok": False, "error": "interrupted, no report was written"})
@@ -85,6 +86,31 @@ def carry_out(answer: Answer, run: Callable[[Progress], Report]) -> bool:
     else:
         _show(report, paths, answer)
     return report.ok
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM is a KeyboardInterrupt here, what follows cannot break the end.
+
+    Whoever supervises us sends SIGTERM, and to us alone: our senders are told as well, since the
+    threads that wait for them would wait for the end of their sending.
+    """
+
+    def interrupt(*_: object) -> None:
+        for one in _ENDING_SIGNALS:
+            signal.signal(one, signal.SIG_IGN)
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if SENDER_MODULE in child.cmdline():
+                    child.terminate()
+        raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, interrupt) for one in _ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _place(answer: Answer) -> Path:

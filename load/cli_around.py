@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from load.answer import Answer, carry_out
-from load.cli_options import ReportPlace
+from load.cli_options import ReportPlace, Seed
 from operations.command_line import AsJson, State, answering
 from operations.context import DEFAULT_STATE_DIRECTORY
 
@@ -110,3 +110,38 @@ def plan(
         reports=answer.reports if answer.reports.is_dir() else None,
     )
     return carry_out(answer, lambda progress: run_plan(options, progress))
+
+
+@around_app.command()
+@answering
+def studies(
+    directory: Annotated[Path, typer.Argument(help="An empty folder, or one to be made.")],
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", help="ct, mr, dx, mg …; repeat for more; all.")
+    ] = None,
+    compression: Annotated[
+        str, typer.Option(help="jpeg-ls, j2k, htj2k, rle …; each kind says which it has.")
+    ] = "none",
+    count: Annotated[int, typer.Option(help="Studies of each kind.")] = 1,
+    instances_max: Annotated[
+        int | None, typer.Option(help="At most so many instances in a study.")
+    ] = None,
+    seed: Seed = 1,
+    report: ReportPlace = None,
+    state: State = DEFAULT_STATE_DIRECTORY,
+    as_json: AsJson = False,
+) -> bool:
+    """Write synthetic studies as files, for use with any other tool."""
+    from load.studies import KINDS
+    from load.studies.command import StudiesOptions, run_studies
+
+    answer = Answer("studies", state, report, as_json, has_tables=True)
+    options = StudiesOptions(
+        directory=directory,
+        kinds=tuple(kinds or KINDS),
+        compression=compression,
+        count=count,
+        instances_max=instances_max,
+        seed=seed,
+    )
+    return carry_out(answer, lambda progress: run_studies(options, progress))
