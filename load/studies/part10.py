@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -34,9 +35,12 @@ _PLACES = tuple(Place)
 def write_part10(path: Path, template: Template, identity: Identity) -> None:
     """A complete file of that instance stands at `path`; nothing is flushed to the disk."""
     head, tail = stamp_parts(template, identity)
-    prefix, _ = file_prefix(template, identity)
+    prefix, uid_offset = _prefix(
+        template.sop_class_uid, template.transfer_syntax_uid, template.places
+    )
+    uid = identity.value(Place.SOP_INSTANCE_UID)
     with path.open("wb") as file:
-        file.write(prefix)
+        file.write(prefix[:uid_offset] + uid + prefix[uid_offset + len(uid) :])
         file.write(head)
         file.write(tail)
 
@@ -57,20 +61,20 @@ def renew_part10(path: Path, identity: Identity) -> None:
         os.close(descriptor)
 
 
-def file_prefix(template: Template, identity: Identity) -> tuple[bytes, int]:
-    """Preamble and group 2 of that instance, and the offset of its SOP Instance UID therein."""
+# Encoding group 2 costs milliseconds, writing a small file does not.
+@lru_cache(maxsize=64)
+def _prefix(
+    sop_class_uid: str, transfer_syntax_uid: str, places: tuple[tuple[Place, int, int], ...]
+) -> tuple[bytes, int]:
+    """Preamble and group 2 with a marker, and the offset of the SOP Instance UID therein."""
+    marker = marker_value(Place.SOP_INSTANCE_UID).encode("ascii")
     # The table's own length does not depend on its offsets, so that two rounds settle them.
-    table = _table(((Place.SOP_INSTANCE_UID, 0, 0), *template.places), 0)
-    prefix = _PREAMBLE + _group_2(template, table)
-    uid_offset = prefix.index(marker_value(Place.SOP_INSTANCE_UID).encode("ascii"))
-    own = (Place.SOP_INSTANCE_UID, uid_offset, len(identity.sop_instance_uid))
-    table = _table((own,), 0) + _table(template.places, len(prefix))
-    prefix = _PREAMBLE + _group_2(template, table)
-    return (
-        prefix[:uid_offset]
-        + identity.value(Place.SOP_INSTANCE_UID)
-        + prefix[uid_offset + len(identity.sop_instance_uid) :]
-    ), uid_offset
+    table = _table(((Place.SOP_INSTANCE_UID, 0, 0), *places), 0)
+    prefix = _PREAMBLE + _group_2(sop_class_uid, transfer_syntax_uid, table)
+    uid_offset = prefix.index(marker)
+    own = (Place.SOP_INSTANCE_UID, uid_offset, len(marker))
+    table = _table((own,), 0) + _table(places, len(prefix))
+    return _PREAMBLE + _group_2(sop_class_uid, transfer_syntax_uid, table), uid_offset
 
 
 def _table(places: tuple[tuple[Place, int, int], ...], shift: int) -> bytes:
@@ -80,12 +84,12 @@ def _table(places: tuple[tuple[Place, int, int], ...], shift: int) -> bytes:
     )
 
 
-def _group_2(template: Template, table: bytes) -> bytes:
+def _group_2(sop_class_uid: str, transfer_syntax_uid: str, table: bytes) -> bytes:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(template.sop_class_uid)
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(marker_value(Place.SOP_INSTANCE_UID))
-    meta.TransferSyntaxUID = UID(template.transfer_syntax_uid)
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     meta.ImplementationClassUID = UID(_IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = _IMPLEMENTATION_VERSION
     meta.PrivateInformationCreatorUID = UID(_PRIVATE_CREATOR_UID)

@@ -15,6 +15,7 @@ from load.studies import (
     KINDS,
     Identity,
     Place,
+    Size,
     Template,
     renew_part10,
     stamp,
@@ -213,6 +214,8 @@ def test_unknown_names_are_answered_with_the_nearest(cache: Path) -> None:
         templates("ct", "htj2", cache=cache)
     with pytest.raises(FatalError, match="no compression of sr 'j2k'"):
         templates("sr", "j2k", cache=cache)
+    with pytest.raises(FatalError, match="are no size"):
+        templates("tomo", cache=cache, size=Size(frames=1000))
     with pytest.raises(FatalError, match="outside"):
         Identity(1, 0, SERIES_MAX + 1, 0)
 
