@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contracts.failures import FatalError, RetryableError
+from contracts.failures import FatalError, HilumError
 from load.compare.bench import SECONDS_PLANNED, Bench, Measured, Measurement, Mode, sample_seconds
 from load.compare.goals import Samples, figures_of
 from load.compare.measurements import measurements
@@ -117,7 +117,7 @@ def _measured(
         bench.pace.begin(planned)
         try:
             told[measurement.key] = measurement.measure(bench)
-        except (FatalError, RetryableError, OSError) as cause:
+        except (HilumError, OSError) as cause:
             told[measurement.key] = _broken(measurement, cause)
             progress.note(f"{measurement.title}: {cause}")
         bench.pace.end()

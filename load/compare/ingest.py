@@ -59,7 +59,7 @@ def measure_ingest(bench: Bench) -> Measured:
     kinds: dict[str, StockFiles] = {}
     with ExitStack() as stack:
         running = _started(bench, stack, versions, failures)
-        missing = {key: versions[key] for key in PEERS_ROUND if key not in running}
+        missing = {key: why for key, why in versions.items() if key not in running}
         for cell in CELLS:
             chosen = {k: running[k] for k in _receivers_of(cell, bench.mode) if k in running}
             sender = CellSender(cell, bench.seed, kinds, bench.directory / "files")

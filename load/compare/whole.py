@@ -14,10 +14,11 @@ from load.compare.contest import Contest
 from load.compare.goals import CELLS as INGEST_CELLS
 from load.compare.goals import WHOLE, Cell, Samples
 from load.compare.pace import quiet
+from load.compare.profiling import ProfileOptions, profile_under_load, python_processes
 from load.compare.sending import CellSender
 from load.compare.whole_sections import StageCost, cost_figures, whole_sections
 from load.receivers import RECEIVERS, RunningReceiver
-from load.report.model import Failure
+from load.report.model import Failure, Section
 from load.senders import Planned
 from load.stages import RunningStack, Stage, StageRun, Timeline, private_stack, whole_way
 
@@ -37,6 +38,7 @@ STUDY_INSTANCES = 1_000
 WARM_UP_INSTANCES = 200
 INSTANCES_MAX = 10_000
 DEADLINE_S = 60.0
+PROFILE_S = 10.0
 # Blocks of a half-load run whose percentiles are the samples.
 BLOCKS = 5
 BLOCK_INSTANCES_MIN = 20
@@ -84,6 +86,7 @@ def measure_whole(bench: Bench) -> Measured:
         for name, cell in _cells(bench.mode).items():
             journey.cell(name, cell)
         journey.half_load()
+        profiled = _profiled(bench, stack, found)
     if found.pack_bytes:
         sizes = tuple(size / _MIB for size in found.pack_bytes)
         found.samples["packs.median"] = Samples(
@@ -92,7 +95,7 @@ def measure_whole(bench: Bench) -> Measured:
     return Measured(
         samples=found.samples,
         figures=cost_figures(found.costs, bench.seed),
-        sections=whole_sections(found.costs, found.runs),
+        sections=(*whole_sections(found.costs, found.runs), *profiled),
         failures=tuple(found.failures),
         absent=found.absent,
     )
@@ -101,6 +104,16 @@ def measure_whole(bench: Bench) -> Measured:
 def _cells(mode: Mode) -> dict[str, Cell]:
     is_full = mode is Mode.FULL
     return {name: cell for name, cell in CELLS.items() if is_full or name not in FULL_ONLY}
+
+
+def _profiled(bench: Bench, stack: RunningStack, found: Found) -> tuple[Section, ...]:
+    if not bench.with_profile:
+        return ()
+    options = ProfileOptions(seed=bench.seed, seconds=PROFILE_S)
+    chosen = python_processes(stack)
+    section, failures = profile_under_load(stack, chosen, options, bench.directory)
+    found.failures += failures
+    return (section,)
 
 
 def _peer(bench: Bench, found: Found) -> AbstractContextManager[RunningReceiver | None]:

@@ -31,7 +31,7 @@ class StageCost:
     @staticmethod
     def of(cell: str, run: StageRun) -> StageCost:
         """The cost of a run."""
-        used = {one.name: one.cpu_s for one in run.resources.processes if one.cpu_s is not None}
+        used = {one.process: one.cpu_s for one in run.resources.processes if one.cpu_s is not None}
         return StageCost(cell, run.acknowledged, run.bytes_acknowledged, used)
 
 
