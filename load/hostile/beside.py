@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from load.hostile.footprint import Footprint, footprint, left_behind, settled
+from load.hostile.footprint import Footprint, footprint, left_behind, memory_kept, settled
 from load.hostile.options import HostileOptions
 from load.hostile.peer import HostilePeer
 from load.hostile.program import Acted, HostileProcess
@@ -39,6 +39,7 @@ PLAN_FACTOR = 3.0
 RATE_GUESSED_MAX = 8_000.0
 PLANNED_MAX = 200_000
 EXAMPLES_MAX = 10
+NO_ANSWER_COUNTS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +110,21 @@ def warm_up(running: RunningReceiver, sender: Sender) -> Sender:
 def measure(scene: Scene, peer: HostilePeer, sender: Sender, options: HostileOptions) -> Beside:
     """Sends all the time while the peer acts in every second sample; then looks what is left.
 
-    Once more where too few samples fell into the sending, as on a machine busy with other work.
+    Once more where too few samples fell into the sending, as on a machine busy with other work,
+    and where memory has grown: a leak does so again.
     """
     for _ in range(TRIES):
         found = _measure_once(scene, peer, sender, options)
-        if len(found.pairs) >= min(PAIRS_MIN, options.pairs) or found.failures:
+        kept = memory_kept(_where(peer), found.before, found.after)
+        missing = options.pairs - len(found.pairs)
+        is_enough = len(found.pairs) >= min(PAIRS_MIN, options.pairs)
+        if found.failures or (is_enough and not kept):
             return found
-    missing = options.pairs - len(found.pairs)
-    failure = Failure(_where(peer), "pairs in which the sender did not send all the time", missing)
-    return replace(found, failures=(failure,))
+    failures = list(kept)
+    if not is_enough:
+        what = "pairs in which the sender did not send all the time"
+        failures.append(Failure(_where(peer), what, missing))
+    return replace(found, failures=tuple(failures))
 
 
 def _measure_once(
@@ -125,7 +132,8 @@ def _measure_once(
 ) -> Beside:
     running = scene.running
     before = scene.look()
-    duration_s = 2 * options.pairs * options.seconds + (options.pairs + 1) * CHANGE_S + TAIL_S
+    changes_s = (options.pairs + 1) * CHANGE_S + options.pairs * peer.settle_s
+    duration_s = 2 * options.pairs * options.seconds + changes_s + TAIL_S
     lean = LeanOptions(seconds_max=duration_s, is_time_box=True)
     plan = sender.plan(int(peer.key[1:]), duration_s)
     started = threading.Event()
@@ -137,7 +145,7 @@ def _measure_once(
         sending.add_done_callback(lambda _: started.set())
         if started.wait(START_TIMEOUT_S) and not sending.done():
             time.sleep(GUARD_S)
-            samples, acted = _take_samples(scene.process, peer.key, options)
+            samples, acted = _take_samples(scene.process, peer, options)
         run = sending.result()
     is_alive = bool(running.process_ids())
     if is_alive:
@@ -147,7 +155,7 @@ def _measure_once(
 
 
 def _take_samples(
-    process: HostileProcess, key: str, options: HostileOptions
+    process: HostileProcess, peer: HostilePeer, options: HostileOptions
 ) -> tuple[list[Sample], Acted]:
     acted = Acted()
     samples = []
@@ -156,11 +164,11 @@ def _take_samples(
         # Alone first and beside first in turns: what drifts within a pair drifts both ways.
         for is_beside in (False, True) if pair % 2 == 0 else (True, False):
             if is_beside and not is_acting:
-                process.start(key)
+                process.start(peer.key)
             elif is_acting and not is_beside:
                 acted += process.stop()
             if is_beside != is_acting:
-                time.sleep(GUARD_S)
+                time.sleep(GUARD_S + (peer.settle_s if is_beside else 0.0))
             is_acting = is_beside
             start = time.time()
             time.sleep(options.seconds)
@@ -202,7 +210,10 @@ def _where(peer: HostilePeer) -> str:
 def complete_pairs(
     samples: Sequence[Sample], outcomes: Sequence[Outcome]
 ) -> tuple[tuple[float, float], ...]:
-    """(alone, beside) acknowledged per second, of the pairs that lie within the sending."""
+    """(alone, beside) acknowledged per second, of the pairs that lie within the sending.
+
+    A sample without any answer counts as NO_ANSWER_COUNTS of one.
+    """
     if not outcomes:
         return ()
     first = min(one.sent_at for one in outcomes)
@@ -234,7 +245,8 @@ def _rate(sample: Sample, outcomes: Sequence[Outcome]) -> float:
         and sample.start <= one.answered_at < sample.end
         for one in outcomes
     )
-    return count / (sample.end - sample.start)
+    # A sender that stands still has a ratio too: it got less than one answer.
+    return max(count, NO_ANSWER_COUNTS) / (sample.end - sample.start)
 
 
 def _p99_ms(outcomes: Sequence[Outcome], samples: Sequence[Sample]) -> float:

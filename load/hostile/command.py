@@ -131,10 +131,6 @@ def _figure(
     receiver: Receiver, peer: HostilePeer, found: dict[str, Beside], options: HostileOptions
 ) -> Figure:
     beside = found.get(peer.key)
-    note = "" if receiver.version() else f"{receiver.title} is not installed"
-    if beside and len(beside.pairs) < options.pairs:
-        note = f"{options.pairs - len(beside.pairs)} of {options.pairs} pairs left out: the "
-        note += "machine was too busy for the sender to send all the time"
     return ratio_figure(
         f"hostile/{receiver.key}/{peer.key}",
         f"{peer.key} {peer.title}" + ("" if receiver.key == OWN else f" ({receiver.title})"),
@@ -144,8 +140,21 @@ def _figure(
         goal=None,
         peer="the same sender alone",
         seed=options.seed,
-        note=note,
+        note=_note(receiver, peer, beside, options),
     )
+
+
+def _note(
+    receiver: Receiver, peer: HostilePeer, beside: Beside | None, options: HostileOptions
+) -> str:
+    if receiver.version() is None:
+        return f"{receiver.title} is not installed"
+    notes = []
+    if peer.is_about_tls:
+        notes.append("at a port without TLS, since the lean sender speaks none")
+    if beside and (missing := options.pairs - len(beside.pairs)):
+        notes.append(f"{missing} of {options.pairs} pairs left out: the machine was too busy")
+    return "; ".join(notes)
 
 
 def _section(receiver: Receiver, found: Sequence[Beside]) -> Section:
@@ -167,7 +176,8 @@ def _section(receiver: Receiver, found: Sequence[Beside]) -> Section:
         f"{receiver.title} beside hostile peers",
         "One good sender (lean, one association, small CT instances) sends all the time; the "
         "hostile peer acts in every second sample. The columns with + say what the receiver "
-        "held afterwards beyond what it held before, once its store was cleared.",
+        "held afterwards beyond what it held before, once its store was cleared. A sample "
+        "in which nothing was answered counts as half an answer.",
         (Table("Each hostile peer", _COLUMNS, tuple(_row(one) for one in found)),),
         (rates, latencies),
     )

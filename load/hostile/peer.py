@@ -113,6 +113,7 @@ Act: TypeAlias = Callable[[Visit], None]
 class HostilePeer:
     """One line of the list: what it is called there, and the acts that it takes in turn.
 
+    `settle_s` is how long it takes to become what it is, before a sample beside it may begin.
     `threads` act at a time, each at most `turns_per_s_max` times a second: what is measured is
     what such a peer does to others, not who gets the cores of one machine.
     """
@@ -122,6 +123,8 @@ class HostilePeer:
     acts: tuple[Act, ...]
     threads: int = 4
     turns_per_s_max: float = 25.0
+    settle_s: float = 0.0
+    is_about_tls: bool = False
 
 
 def take_turn(peer: HostilePeer, turn: int, visit: Visit) -> str:

@@ -95,14 +95,20 @@ def test_a_pair_counts_only_while_the_sender_sends() -> None:
     ]
     assert beside.complete_pairs(samples, outcomes) == ((10.0, 10.0),)
     assert beside.complete_pairs(samples, []) == ()
+    still = [outcome(0, 0.4), outcome(1, 0.95), outcome(2, 1.6)]
+    assert beside.complete_pairs(samples[:2], still) == ((2.0, 1.0),)
 
 
 def test_what_is_left_behind_is_told_by_kind() -> None:
     before = footprint.Footprint(1, 10, 20, 50_000_000, 5)
     after = footprint.Footprint(1, 11, 20, 150_000_000, 7)
-    told = {one.what: one.count for one in footprint.left_behind("x", before, after)}
-    assert told == {"threads left behind": 1, "files left behind": 2, "100 MB of memory kept": 1}
+    left = {one.what.split()[0]: one.count for one in footprint.left_behind("x", before, after)}
+    assert left == {"threads": 1, "files": 2}
+    assert [one.what for one in footprint.memory_kept("x", before, after)] == [
+        "100 MB of memory kept"
+    ]
     assert not footprint.left_behind("x", before, before)
+    assert not footprint.memory_kept("x", before, before)
 
 
 def test_the_hostile_process_ends_with_its_block() -> None:
