@@ -6,6 +6,7 @@ import io
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pydicom
 import pytest
@@ -19,7 +20,8 @@ from tests.load.scripted_peer import Script, free_port, scripted_peer
 from tests.load.sender_templates import small_template
 
 needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="no DCMTK here")
-PROGRAMS = ("storescu", "dcmsend")
+Program: TypeAlias = Literal["storescu", "dcmsend"]
+PROGRAMS: tuple[Program, ...] = ("storescu", "dcmsend")
 
 
 def part10_files(folder: Path, count: int) -> dict[str, Path]:
@@ -35,7 +37,7 @@ def part10_files(folder: Path, count: int) -> dict[str, Path]:
     return files
 
 
-def run_against(script: Script, folder: Path, program: str) -> SendRun:
+def run_against(script: Script, folder: Path, program: Program) -> SendRun:
     files = part10_files(folder, 4)
     with scripted_peer(script) as peer:
         return send_stock(peer.target, list(files.values()), options(program, associations=1))
@@ -45,14 +47,13 @@ def elements(data_set: bytes) -> pydicom.Dataset:
     return pydicom.dcmread(io.BytesIO(data_set), force=True)
 
 
-def options(program: str, **more: int | float) -> StockOptions:
-    # The parameter is a word of two: the tests name them as text.
-    return StockOptions(program="dcmsend" if program == "dcmsend" else "storescu", **more)  # type: ignore[arg-type]
+def options(program: Program, associations: int = 4, seconds_max: float = 600.0) -> StockOptions:
+    return StockOptions(program=program, associations=associations, seconds_max=seconds_max)
 
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_a_gateway_stores_is_what_stood_in_the_files(tmp_path: Path, program: str) -> None:
+def test_what_a_gateway_stores_is_what_stood_in_the_files(tmp_path: Path, program: Program) -> None:
     files = part10_files(tmp_path, 7)
     with running_gateway(tmp_path / "spool") as gateway:
         target = Target("127.0.0.1", gateway.port, AE_TITLE)
@@ -71,7 +72,7 @@ def test_what_a_gateway_stores_is_what_stood_in_the_files(tmp_path: Path, progra
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_status_is_told_apart(tmp_path: Path, program: str) -> None:
+def test_every_status_is_told_apart(tmp_path: Path, program: Program) -> None:
     script = Script(statuses=(0xA700, 0xC123, 0xB000, 0x1234))
     run = run_against(script, tmp_path, program)
     assert run.statuses == Counter({0xA700: 1, 0xC000: 1, 0xB000: 1, 0x1234: 1})
@@ -80,7 +81,7 @@ def test_every_status_is_told_apart(tmp_path: Path, program: str) -> None:
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_an_abort_is_named_and_what_follows_is_counted(tmp_path: Path, program: str) -> None:
+def test_an_abort_is_named_and_what_follows_is_counted(tmp_path: Path, program: Program) -> None:
     run = run_against(Script(abort_after=1), tmp_path, program)
     assert run.acknowledged == 1
     assert run.problems == Counter(
@@ -96,7 +97,9 @@ def test_an_abort_is_named_and_what_follows_is_counted(tmp_path: Path, program: 
         ("dcmsend", "rejected"),
     ),
 )
-def test_a_rejection_is_a_problem_of_every_file(tmp_path: Path, program: str, problem: str) -> None:
+def test_a_rejection_is_a_problem_of_every_file(
+    tmp_path: Path, program: Program, problem: str
+) -> None:
     run = run_against(Script(reject=(1, 1, 3)), tmp_path, program)
     assert run.problems == Counter({problem: 4})
     assert run.association_problems == {problem: 1}
@@ -104,14 +107,14 @@ def test_a_rejection_is_a_problem_of_every_file(tmp_path: Path, program: str, pr
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_context_that_is_not_accepted_is_named(tmp_path: Path, program: str) -> None:
+def test_a_context_that_is_not_accepted_is_named(tmp_path: Path, program: Program) -> None:
     run = run_against(Script(refuses_contexts=True), tmp_path, program)
     assert run.problems == Counter({"presentation context not accepted": 4})
 
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_refused_connection_is_named(tmp_path: Path, program: str) -> None:
+def test_a_refused_connection_is_named(tmp_path: Path, program: Program) -> None:
     files = list(part10_files(tmp_path, 3).values())
     run = send_stock(Target("127.0.0.1", free_port(), "NOBODY"), files, options(program))
     assert run.problems == Counter({"refused": 3})
@@ -120,7 +123,7 @@ def test_a_refused_connection_is_named(tmp_path: Path, program: str) -> None:
 
 @needs_dcmtk
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, program: str) -> None:
+def test_a_program_that_takes_too_long_is_ended(tmp_path: Path, program: Program) -> None:
     files = list(part10_files(tmp_path, 3).values())
     with scripted_peer(Script(stall_after=1)) as peer:
         run = send_stock(peer.target, files, options(program, associations=1, seconds_max=1.0))
