@@ -197,7 +197,7 @@ def _report(
     section = Section(
         "What was written",
         f"Every file is under {options.directory}, by kind and study.",
-        (_kinds_table(written), _warnings_table(written)),
+        (_kinds_table(written), *_remarks_table(written)),
     )
     return Report(
         command="studies",
@@ -232,7 +232,6 @@ def _kinds_table(written: list[_Written]) -> Table:
     rows: tuple[tuple[Value, ...], ...] = tuple(
         (
             entry.template.kind,
-            KINDS[entry.template.kind].title,
             entry.compression,
             len(entry.counts),
             entry.instances,
@@ -245,7 +244,6 @@ def _kinds_table(written: list[_Written]) -> Table:
     )
     columns = (
         "kind",
-        "what it is",
         "compression",
         "studies",
         "instances",
@@ -257,8 +255,11 @@ def _kinds_table(written: list[_Written]) -> Table:
     return Table("Studies by kind", columns, rows, "Elements count nested ones; MB of data sets.")
 
 
-def _warnings_table(written: list[_Written]) -> Table:
+def _remarks_table(written: list[_Written]) -> tuple[Table, ...]:
     rows = tuple(
-        (entry.template.kind, warning) for entry in written for warning in entry.validity.warnings
+        (entry.template.kind, remark)
+        for entry in written
+        for remark in (entry.validity.not_checked, *entry.validity.warnings)
+        if remark
     )
-    return Table("Warnings of dciodvfy", ("kind", "warning"), rows)
+    return (Table("Remarks of dciodvfy", ("kind", "remark"), rows),) if rows else ()

@@ -33,8 +33,10 @@ class Validity:
     def text(self) -> str:
         """For a table's cell."""
         if self.not_checked:
-            return f"not checked: {self.not_checked}"
-        return f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+            return "not checked"
+        if self.errors:
+            return f"{len(self.errors)} errors"
+        return f"valid, {len(self.warnings)} warnings" if self.warnings else "valid"
 
 
 def validity(path: Path, transfer_syntax_uid: str) -> Validity:
