@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
 from contracts.topics import PAYLOAD, RECEIVED
+from load.planning.flow import DAY_S, HOUR_S, Flow, PlanRow
 from load.planning.options import PlanOptions
 from load.planning.unit_costs import UnitCost
 
-DAY_S, HOUR_S, DAYS_A_YEAR = 86_400.0, 3_600.0, 365.0
+DAYS_A_YEAR = 365.0
 # One study's records go to one partition: the fullest holds more than the mean.
 PARTITION_SKEW = 2.0
 # So that a group can double without moving keys to other partitions.
@@ -26,48 +25,6 @@ DISK_FILL_MAX = 0.75
 # Frames, TCP and TLS, and Avro around a chunk of 960 KiB.
 WIRE_OVERHEAD = 1.05
 MBIT_BYTES = 1e6 / 8
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRow:
-    """One size. `measured` names the unit costs it rests on; empty where none is needed."""
-
-    name: str
-    title: str
-    value: float
-    unit: str
-    formula: str
-    measured: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Flow:
-    """What flows in the last planned year."""
-
-    options: PlanOptions
-
-    @cached_property
-    def growth(self) -> float:
-        """Of the last year against today."""
-        return float((1 + self.options.growth_per_year) ** self.options.years)
-
-    @cached_property
-    def instances_a_day(self) -> float:
-        return self.options.studies_per_day * self.options.instances_per_study * self.growth
-
-    @cached_property
-    def bytes_a_day(self) -> float:
-        return self.instances_a_day * self.options.size_kb * 1e3
-
-    @cached_property
-    def instances_a_second(self) -> float:
-        """In the busiest hour."""
-        return self.instances_a_day * self.options.peak_hour_share / HOUR_S
-
-    @cached_property
-    def bytes_a_second(self) -> float:
-        """In the busiest hour."""
-        return self.bytes_a_day * self.options.peak_hour_share / HOUR_S
 
 
 def plan(options: PlanOptions, costs: Mapping[str, UnitCost]) -> tuple[PlanRow, ...]:

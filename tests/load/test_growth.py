@@ -75,13 +75,13 @@ def test_a_fill_goes_on_where_it_was_and_is_measured(
 def test_a_repeated_batch_is_the_same_rows(
     index_settings: ClickHouseSettings, tmp_path: Path
 ) -> None:
-    options = GrowthOptions(seed=SEED, rows_max=1_000, effort=LITTLE)
+    options = GrowthOptions(seed=SEED, rows_max=3_000, effort=LITTLE)
     kept = StateFile(tmp_path, SEED)
     _grow(options, index_settings, kept)
-    own = index_settings.model_copy(update={"database": f"{index_settings.database}_1000"})
+    own = index_settings.model_copy(update={"database": f"{index_settings.database}_3000"})
     before = _counts(own)
     # A run that was killed between the insert and the state has less in its state than in rows.
-    kept.put(kept.size(1_000).model_copy(update={"rows": 1, "next_study": 0}))
+    kept.put(kept.size(3_000).model_copy(update={"rows": 1, "next_study": 0}))
     _grow(options, index_settings, kept)
     after = _counts(own)
     probes = after["instances"] - before["instances"]
