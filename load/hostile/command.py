@@ -27,8 +27,10 @@ from load.studies import default_cache, templates
 
 TEMPLATE = "ct-small"
 OWN = "hilum"
-# A receiver that dies under a hostile peer is started again for the next one.
+# A receiver that dies under a hostile peer is started again for the next one; one that does not
+# start, or a measurement that breaks, is not tried for every peer.
 STARTS_MAX = 31
+BREAKS_MAX = 2
 _COLUMNS = (
     "peer", "does", "alone /s", "beside /s", "p99 alone ms", "p99 beside ms", "answers", "turns",
     "cut off", "its CPU s", "threads +", "descriptors +", "files +", "memory + MB",
@@ -88,13 +90,16 @@ def _measure_all(
     waiting = list(options.chosen_peers())
     progress.stage(f"hostile peers against {receiver.title}", len(waiting), "peers")
     for _ in range(STARTS_MAX):
-        if not waiting:
+        if not waiting or len(broken) >= BREAKS_MAX:
             break
         try:
             _measure_until_dead(receiver, options, waiting, found, progress)
         except (FatalError, RetryableError, OSError) as cause:
             where = waiting.pop(0).key if waiting else receiver.key
             broken.append(Failure(where, f"{type(cause).__name__}: {cause}", 1))
+    if waiting:
+        keys = tuple(peer.key for peer in waiting)
+        broken.append(Failure(receiver.key, "peers not measured", len(keys), keys))
     return found, broken
 
 

@@ -70,6 +70,30 @@ def test_a_good_sender_is_measured_beside_two_peers(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_receiver_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    options = HostileOptions(("H1",), receivers=("storescp",), scratch=tmp_path)
+    with quiet() as progress:
+        report = run_hostile(options, progress)
+    (figure,) = report.figures
+    assert figure.verdict is Verdict.NOT_MEASURED and "not installed" in figure.note
+    assert report.versions["storescp"] == "not installed"
+
+
+def test_a_receiver_that_does_not_start_is_told_and_not_tried_for_every_peer(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    options = HostileOptions(scratch=tmp_path / "file")
+    with quiet() as progress:
+        report = run_hostile(options, progress)
+    assert not report.ok
+    assert {figure.verdict for figure in report.figures} == {Verdict.NOT_MEASURED}
+    assert [failure.count for failure in report.failures] == [1, 1, len(HOSTILE) - 2]
+
+
 def outcome(number: int, at: float, status: int | None = 0) -> Outcome:
     problem = "" if status is not None else "lost"
     answered = None if status is None else at + 0.001
