@@ -62,12 +62,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement: `fixed_s` is what it takes besides `samples` samples of `sample_s`."""
+    """One measurement: `fixed_s` is what it takes besides `samples` samples of `sample_s`.
+
+    A sample that lasts twice as long counts as two.
+    """
 
     key: str
     title: str
     fixed_s: float
-    samples: int
+    samples: float
     measure: Callable[[Bench], Measured]
 
     def estimate_s(self, sample_s: float) -> float:

@@ -63,6 +63,7 @@ class Contest:
         self._bench = bench
         self._column = Column(sender.cell, {key: [] for key in receivers})
         self._counts: dict[str, int] = {}
+        self._sample_s = bench.sample_s * sender.longer
         self._study = 0
 
     @property
@@ -95,7 +96,7 @@ class Contest:
             second = self._send(key, self._counts[key])
             if second is not None:
                 self._counts[key] = self._sized(second.rate)
-        self._bench.pace.advance(self._bench.sample_s)
+        self._bench.pace.advance(self._sample_s)
 
     def begin_turn(self) -> None:
         """From now on other instances are sent."""
@@ -106,19 +107,19 @@ class Contest:
         sample = None if key in self._column.dropped else self._send(key, self._counts[key])
         if sample is not None:
             self._column.samples[key].append(sample)
-            if sample.seconds < self._bench.sample_s * _TOO_SHORT:
+            if sample.seconds < self._sample_s * _TOO_SHORT:
                 self._counts[key] = self._sized(sample.rate)
-        self._bench.pace.advance(self._bench.sample_s)
+        self._bench.pace.advance(self._sample_s)
 
     def finish(self) -> Column:
         """Everything, with the lean sender's own ceiling at the largest count that was sent."""
         if self._sender.cell.is_lean and self._counts:
             self._column.ceiling = self._sender.ceiling(max(self._counts.values()), self._study)
-            self._bench.pace.advance(self._bench.sample_s)
+            self._bench.pace.advance(self._sample_s)
         return self._column
 
     def _sized(self, rate: float) -> int:
-        wanted = round(rate * self._bench.sample_s)
+        wanted = round(rate * self._sample_s)
         return max(self._sender.count_min, min(self._sender.count_max, wanted))
 
     def _send(self, key: str, count: int) -> Sample | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from contracts.failures import FatalError, RetryableError
-from load.compare.bench import Bench, Measured, Measurement, Mode
+from load.compare.bench import ROUNDS, Bench, Measured, Measurement, Mode
 from load.compare.contest import Column, Contest
 from load.compare.goals import (
     CELLS,
@@ -24,7 +24,7 @@ from load.compare.goals import (
     ingest_name,
 )
 from load.compare.ingest_sections import ingest_sections
-from load.compare.sending import CellSender, StockFiles
+from load.compare.sending import STOCK_LONGER, CellSender, StockFiles
 from load.receivers import RECEIVERS, RunningReceiver
 from load.report.model import Failure
 
@@ -33,19 +33,20 @@ _SHOWN_QUICK = ("lean-ct-4", "lean-small-4")
 # From its own rate into nothing on, a rate says more of the sender than of the receiver.
 SENDER_BOUND = 0.8
 # Renewing files, starting senders, clearing and writing back: what surrounds a sample.
-_AROUND_S = 0.3
-_START_S = 12.0
+_AROUND_S = 0.25
+_START_S = 8.0
 
 
 def ingest_measurement(mode: Mode) -> Measurement:
     """The matrix as the planner sees it; the warm-up of a receiver counts as one sample."""
-    runs = sum(len(_receivers_of(cell, mode)) for cell in CELLS)
-    samples = runs * (5 + 1)
+    runs = [(cell, len(_receivers_of(cell, mode)) * (ROUNDS + 1)) for cell in CELLS]
+    samples = sum(count for _, count in runs)
+    as_long = sum(count * (1.0 if cell.is_lean else STOCK_LONGER) for cell, count in runs)
     return Measurement(
         key=INGEST,
         title="ingest, bare gateway and peers",
         fixed_s=_START_S + samples * _AROUND_S,
-        samples=samples + sum(cell.is_lean for cell in CELLS),
+        samples=as_long + sum(cell.is_lean for cell in CELLS),
         measure=measure_ingest,
     )
 

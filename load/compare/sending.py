@@ -33,8 +33,11 @@ from load.studies import (
 # Files of a stock sender: 0.5 GB of CT. The lean sender keeps some 250 bytes an instance.
 FILES_MAX = {"ct": 1_000, "ct-small": 6_000}
 PLANNED_MAX = 40_000
-# Fewer than this an association tells of the association and not of its C-STOREs.
+# Fewer than this an association tells of the association and not of its C-STOREs; a stock
+# sender's time has its program's start in it too, some 20 ms a process.
 INSTANCES_MIN = 4
+INSTANCES_MIN_STOCK = 8
+STOCK_LONGER = 2.0
 SENDING_SECONDS_MAX = 60.0
 
 
@@ -78,7 +81,13 @@ class CellSender:
     @property
     def count_min(self) -> int:
         """The least instances of a sample."""
-        return INSTANCES_MIN * self.cell.associations
+        each = INSTANCES_MIN if self.cell.is_lean else INSTANCES_MIN_STOCK
+        return each * self.cell.associations
+
+    @property
+    def longer(self) -> float:
+        """How much longer than others a sample of this sender must be."""
+        return 1.0 if self.cell.is_lean else STOCK_LONGER
 
     @property
     def count_max(self) -> int:

@@ -41,6 +41,8 @@ DEADLINE_S = 60.0
 PROFILE_S = 10.0
 # Blocks of a half-load run whose percentiles are the samples.
 BLOCKS = 5
+# What consumers wait for a batch to fill, at most (consumers/gather.py).
+GATHERING_S = 2.0
 BLOCK_INSTANCES_MIN = 20
 _START_S, _DRAIN_S, _STUDY_S = 20.0, 2.5, 12.0
 _MIB = 1024 * 1024
@@ -160,7 +162,7 @@ class _Journey:
         if warm_up is None:
             self._found.absent[name] = "instances did not come through"
             return
-        rate = warm_up.sends[0].rate
+        rate = _rate_without_gathering(warm_up)
         rates: list[float] = []
         for turn in range(self._bench.rounds):
             for is_ours in (True, False) if turn % 2 == 0 else (False, True):
@@ -171,8 +173,8 @@ class _Journey:
                 if run is None:
                     self._found.absent[name] = "instances did not come through"
                     return
-                rate = run.rate(Stage.INDEXED)
-                rates.append(rate)
+                rate = _rate_without_gathering(run)
+                rates.append(run.rate(Stage.INDEXED))
         self._tell(name, rates, contest)
 
     def half_load(self) -> None:
@@ -253,6 +255,15 @@ class _Journey:
             "from the first byte sent until the last instance is indexed; the idle stack stands"
             f" beside {PEER}'s turns",
         )
+
+
+def _rate_without_gathering(run: StageRun) -> float:
+    """How many come through per second of a long run: from which the next turn is sized.
+
+    Not what is told: a turn's own rate has all of its time in it.
+    """
+    seconds = max(run.sends[0].seconds, run.timeline.seconds(Stage.INDEXED) - GATHERING_S)
+    return run.acknowledged / seconds
 
 
 def _due(planned: Planned, due_s: float) -> Planned:
