@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from load.planning.flow import PlanRow
 from load.planning.options import PlanOptions
-from load.planning.sizing import PlanRow, plan
+from load.planning.sizing import plan
 from load.planning.unit_costs import UnitCost, unit_costs
 from load.progress import Progress
 from load.report.machine import machine, versions
