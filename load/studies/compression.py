@@ -31,7 +31,7 @@ from load.studies.modules import fill
 
 NONE = "none"
 _JPEG_QUALITY = 90
-# Peak signal to noise in dB: a CT to a seventh of its bytes, a projection to a twentieth.
+# Peak signal to noise in dB: a CT to a sixth of its bytes, a DX to a 25th.
 _JPEG_2000_LEVEL = 57
 _DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
