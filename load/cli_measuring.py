@@ -1,4 +1,4 @@
-"""`load run`, `compare`, `hostile`, `growth`: the commands that measure.
+"""`load run`, `compare`, `hostile`, `growth`, `profile`: the commands that measure.
 
 Invariant: an option is checked before anything starts; the room that measures does the rest.
 """
@@ -176,3 +176,24 @@ def growth(
     )
     answer = Answer("growth", state, report, as_json)
     return carry_out(answer, lambda progress: run_growth(options, progress))
+
+
+@measuring_app.command()
+@answering
+def profile(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Processes of the stack; all Python ones.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to sample.", min=1, max=120)] = 15.0,
+    kind: Annotated[str, typer.Option(help="What is sent: ct or ct-small.")] = "ct",
+    seed: Seed = 1,
+    report: ReportPlace = None,
+    state: State = DEFAULT_STATE_DIRECTORY,
+    as_json: AsJson = False,
+) -> bool:
+    """The functions in which a loaded private stack spends its time, process by process."""
+    from load.compare.profiling import ProfileOptions, run_profile
+
+    options = ProfileOptions(tuple(stages or ()), seconds, kind, seed)
+    answer = Answer("profile", state, report, as_json, has_tables=True, has_figures=False)
+    return carry_out(answer, lambda progress: run_profile(options, progress))
