@@ -30,7 +30,7 @@ from load.scenario import Scenario, changed, read_scenario
 from load.senders import SendRun, Target
 from load.senders.lean import send_lean
 from load.stages import Lane, RunningStack, attached_stack, follow_lanes, private_stack
-from load.stages.figures import run_figures
+from load.stages.figures import run_figures, send_figures
 from load.stages.sections import cost_section, sender_section, stage_section, waiting_section
 from load.studies import KINDS, default_cache
 from operations.context import DEFAULT_STATE_DIRECTORY
@@ -107,7 +107,7 @@ def run_run(options: RunOptions, progress: Progress) -> Report:
         started_at=began_at,
         seconds=time.perf_counter() - began,
         ok=not told.failures,
-        machine=machine(options.state if options.attach else Path(tempfile.gettempdir())),
+        machine=machine(options.state if options.attach else _scratch(options)),
         versions=versions(*PACKAGES),
         parameters=_parameters(options, order),
         figures=told.figures,
@@ -148,9 +148,13 @@ def _target_of(options: RunOptions) -> Target | None:
     return Target(found["host"], int(found["port"]), found["aet"])
 
 
+def _scratch(options: RunOptions) -> Path:
+    return options.scratch or Path(tempfile.gettempdir())
+
+
 @contextmanager
 def _directory(options: RunOptions) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hilum-run-", dir=options.scratch) as directory:
+    with tempfile.TemporaryDirectory(prefix="hilum-run-", dir=_scratch(options)) as directory:
         yield Path(directory)
 
 
@@ -199,7 +203,7 @@ def _send_only(order: _Order, target: Target, progress: Progress) -> _Told:
     progress.stage("sending", order.plan.instances, "instances")
     sends = _send_lanes(lanes, progress)
     failures = tuple(failure for send in sends for failure in send.failures())
-    return _Told((), (sender_section(_titled(order.plan, sends)),), failures)
+    return _Told(send_figures(sends), (sender_section(_titled(order.plan, sends)),), failures)
 
 
 def _send_lanes(lanes: Sequence[Lane], progress: Progress) -> list[SendRun]:

@@ -6,13 +6,15 @@ run beside. What nobody could tell is not measured, never 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from load.report.model import Figure, Verdict
-from load.senders import quantiles_us
+from load.senders import SendRun, merged, quantiles_us
 from load.stages.sections import disk_figures
 from load.stages.timeline import Stage
 from load.stages.whole_way import StageRun
 
-_RATED = (Stage.ACKNOWLEDGED, Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED)
+_RATED = (Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED)
 
 
 def run_figures(run: StageRun) -> tuple[Figure, ...]:
@@ -20,7 +22,8 @@ def run_figures(run: StageRun) -> tuple[Figure, ...]:
     size, count = run.bytes_acknowledged, run.acknowledged
     cpu_s = run.resources.cpu_s
     return (
-        *(_figure(f"rate-{s.value}", f"{s.value}", "instances/s", run.rate(s)) for s in _RATED),
+        *send_figures(run.sends),
+        *(_figure(f"rate-{s.value}", s.value, "instances/s", run.rate(s)) for s in _RATED),
         *_times(run),
         _cost("cpu-per-gb", "CPU of all processes per GB", "s/GB", _per(cpu_s * 1e9, size)),
         _cost(
@@ -30,6 +33,28 @@ def run_figures(run: StageRun) -> tuple[Figure, ...]:
             _per(cpu_s * 1e3, count),
         ),
         *(_cost(name, title, "", value) for name, title, value in disk_figures(run)),
+    )
+
+
+def send_figures(sends: Sequence[SendRun]) -> tuple[Figure, ...]:
+    """What senders saw, all lanes together: rate, and the latency of a C-STORE."""
+    answered = [one for send in sends for one in send.outcomes if one.answered_at is not None]
+    first = min((one.sent_at for one in answered), default=0.0)
+    last = max((one.answered_at or 0.0 for one in answered), default=0.0)
+    acknowledged = sum(send.acknowledged for send in sends)
+    rate = acknowledged / (last - first) if last > first else None
+    quantiles = quantiles_us(merged(send.latency for send in sends))
+    return (
+        _figure("send-rate", "acknowledged, as the sender saw it", "instances/s", rate),
+        *(
+            _cost(
+                f"c-store-{name}",
+                f"C-STORE, {name}",
+                "ms",
+                quantiles[name] / 1e3 if name in quantiles else None,
+            )
+            for name in ("p50", "p99")
+        ),
     )
 
 
