@@ -1,4 +1,4 @@
-"""The statements that compose whole instances, series and conflicts from the halves in ClickHouse.
+"""The statements that compose whole instances, series, studies and conflicts from their halves.
 
 Invariant: a composition reads everything that was inserted before it, and its `knowledge` grows
 with every row it has seen; so of two compositions of one key the larger has seen all that the
@@ -109,6 +109,37 @@ FROM
 GROUP BY study_instance_uid, series_instance_uid
 """
 
+# A study is what its series are, the smallest Series Instance UID speaks for it. Read after the
+# series were written, so that of two writers the later one has seen the series of both.
+_STUDIES = """
+INSERT INTO study_rows (study_instance_uid, patient_id, issuer_of_patient_id, patient_name,
+    patient_birth_date, patient_sex, accession_number, study_date, study_time, study_description,
+    series, instances, sop_instances, size_bytes, modalities, sites, calling_ae_titles,
+    accession_numbers, patient_ids, first_received_at, last_received_at, last_archived_at,
+    knowledge)
+SELECT study_instance_uid, speaker.patient_id, speaker.issuer_of_patient_id, speaker.patient_name,
+    speaker.patient_birth_date, speaker.patient_sex, speaker.accession_number, speaker.study_date,
+    speaker.study_time, speaker.study_description, series, instances, sop_instances, size_bytes,
+    modalities, sites, calling_ae_titles, accession_numbers, patient_ids,
+    first_received_at, last_received_at, last_archived_at, knowledge
+FROM
+(
+    SELECT study_instance_uid, argMin(first_instance, series_instance_uid) AS speaker,
+        count() AS series, sum(s.instances) AS instances, sum(s.sop_instances) AS sop_instances,
+        sum(s.size_bytes) AS size_bytes,
+        arraySort(groupUniqArrayArray(s.modalities)) AS modalities,
+        arraySort(groupUniqArrayArray(s.sites)) AS sites,
+        arraySort(groupUniqArrayArray(s.calling_ae_titles)) AS calling_ae_titles,
+        arraySort(groupUniqArrayArray(s.accession_numbers)) AS accession_numbers,
+        arraySort(groupUniqArrayArray(s.patients.patient_id)) AS patient_ids,
+        min(s.first_received_at) AS first_received_at, max(s.last_received_at) AS last_received_at,
+        max(s.last_archived_at) AS last_archived_at, sum(s.knowledge) AS knowledge
+    FROM series_rows AS s FINAL
+    WHERE study_instance_uid IN {studies:Array(String)}
+    GROUP BY study_instance_uid
+)
+"""
+
 # Pair by pair: other transfer syntaxes, other_encoding; else equal headers or pixel data of
 # different length, other_pixels; else other_header. Over all pairs the gravest is shown, so that
 # a router's re-encoding never hides changed pixels.
@@ -149,7 +180,7 @@ HAVING length(groupUniqArrayArray(keys)) > 1
 
 
 def compose_instances(database: Database, contents: Sequence[ContentKey]) -> None:
-    """Writes every whole instance among `contents`, and the series that hold one of them.
+    """Writes every whole instance among `contents`, and the series and studies that hold one.
 
     On return the views `instances`, `series`, `studies` and `patients` tell what both halves
     hold. Idempotent. Raises RetryableError, FatalError.
@@ -158,6 +189,7 @@ def compose_instances(database: Database, contents: Sequence[ContentKey]) -> Non
         parameters = _parameters(part)
         database.command(_INSTANCES, parameters)
         database.command(_SERIES, parameters)
+        database.command(_STUDIES, parameters)
 
 
 def compose_conflicts(database: Database, contents: Sequence[ContentKey]) -> None:

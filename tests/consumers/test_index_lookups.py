@@ -49,6 +49,11 @@ def filled(
         "INSERT INTO series_rows (study_instance_uid, series_instance_uid, instances, knowledge)"
         f" SELECT study_instance_uid, sop_instance_uid, 1, 2 FROM {numbers}"
     )
+    database.command(
+        "INSERT INTO study_rows (study_instance_uid, patient_id, accession_number, knowledge)"
+        " SELECT concat('1.2.', toString(number)), concat('P', toString(number)),"
+        f" concat('A', toString(number)), 2 FROM numbers({ROWS})"
+    )
     yield database
     database.command(f"DROP DATABASE {database.name}")
     database.close()
@@ -68,6 +73,8 @@ def filled(
         ("deliveries WHERE accession_number = 'A77'", 50),
         ("quarantine", 1),
         ("studies WHERE study_instance_uid = '1.2.77'", 1),
+        ("studies WHERE patient_id = 'P19'", 1),
+        ("studies WHERE accession_number = 'A77'", 1),
         ("series WHERE study_instance_uid = '1.2.77'", 50),
     ],
 )
