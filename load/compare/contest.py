@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from hdrh.histogram import HdrHistogram
 
+from contracts.failures import HilumError
 from load.compare.bench import Bench, settle
 from load.compare.goals import Cell
 from load.compare.sending import CellSender
@@ -123,22 +124,32 @@ class Contest:
         return max(self._sender.count_min, min(self._sender.count_max, wanted))
 
     def _send(self, key: str, count: int) -> Sample | None:
-        receiver = self._receivers[key]
+        """One run; None, and the receiver dropped, when an instance or the receiver failed."""
+        try:
+            sample, failures = self._run(self._receivers[key], count)
+        except (HilumError, OSError) as cause:
+            sample, failures = None, [Failure(key, str(cause), 1)]
+        if failures:
+            self._drop(key, failures)
+            return None
+        return sample
+
+    def _run(
+        self, receiver: RunningReceiver, count: int
+    ) -> tuple[Sample | None, Sequence[Failure]]:
         settle()
         flushes, cpu_s = receiver.flushes(), receiver.cpu_s()
         run = self._sender.send(receiver.target, count, self._study)
-        sample = _sample_of(run, receiver, cpu_s, flushes)
         failures = run.failures()
         if failures or not run.acknowledged:
-            self._drop(key, failures)
-            return None
+            return None, failures or [Failure(run.target, "nothing was acknowledged", 1)]
+        sample = _sample_of(run, receiver, cpu_s, flushes)
         receiver.clear()
-        return sample
+        return sample, ()
 
     def _drop(self, key: str, failures: Sequence[Failure]) -> None:
         where = f"{key}, {self._sender.cell.title}"
         told = [Failure(where, one.what, one.count, one.examples) for one in failures]
-        told = told or [Failure(where, "nothing was acknowledged", 1)]
         self._column.failures.extend(told)
         self._column.dropped[key] = "; ".join(f"{one.what} ({one.count}×)" for one in told)
         self._bench.pace.note(f"{where}: {self._column.dropped[key]}")

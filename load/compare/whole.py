@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from contracts.failures import HilumError
 from load.compare.bench import ROUNDS, Bench, Measured, Measurement, Mode, settle
 from load.compare.contest import Contest
 from load.compare.goals import CELLS as INGEST_CELLS
@@ -78,17 +79,13 @@ def measure_whole(bench: Bench) -> Measured:
     found = Found()
     for name in CELLS.keys() - _cells(bench.mode).keys():
         found.absent[name] = "only in --full"
-    with (
-        private_stack(bench.directory / "stack", quiet()) as stack,
-        _peer(bench, found) as peer,
-    ):
-        bench.pace.advance(_START_S)
-        journey = _Journey(bench, stack, peer, found)
-        journey.study()
-        for name, cell in _cells(bench.mode).items():
-            journey.cell(name, cell)
-        journey.half_load()
-        profiled = _profiled(bench, stack, found)
+    profiled: tuple[Section, ...] = ()
+    try:
+        profiled = _through_a_stack(bench, found)
+    except (HilumError, OSError) as cause:
+        # What was measured before stays; the rows that are missing say why.
+        found.failures.append(Failure("the whole way", str(cause), 1))
+        found.absent[WHOLE] = f"the measurement broke: {cause}"
     if found.pack_bytes:
         sizes = tuple(size / _MIB for size in found.pack_bytes)
         found.samples["packs.median"] = Samples(
@@ -101,6 +98,21 @@ def measure_whole(bench: Bench) -> Measured:
         failures=tuple(found.failures),
         absent=found.absent,
     )
+
+
+def _through_a_stack(bench: Bench, found: Found) -> tuple[Section, ...]:
+    """Everything that needs the stack, into `found`; the profile's section where it is asked."""
+    with (
+        private_stack(bench.directory / "stack", quiet()) as stack,
+        _peer(bench, found) as peer,
+    ):
+        bench.pace.advance(_START_S)
+        journey = _Journey(bench, stack, peer, found)
+        journey.study()
+        for name, cell in _cells(bench.mode).items():
+            journey.cell(name, cell)
+        journey.half_load()
+        return _profiled(bench, stack, found)
 
 
 def _cells(mode: Mode) -> dict[str, Cell]:
