@@ -27,6 +27,13 @@ SAMPLES_PER_S = 100
 SECONDS_MAX = 120.0
 FUNCTIONS_MAX = 25
 _STOP_AFTER_S = 20.0
+NEVER_BUSY = "never busy"
+# The sampler takes a thread that has just entered or left such a call for a busy one: in a
+# forwarder that was half of all samples.
+_WAITS = (
+    *("EpollSelector.select", "_PollLikeSelector.select", "PollSelector.select"),
+    *("SelectSelector.select", "Condition.wait", "Event.wait", "Thread._wait_for_tstate_lock"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Profile:
     alone: Mapping[str, int]
     with_calls: Mapping[str, int]
     problem: str = ""
+    waiting: int = 0
 
 
 def sampler() -> Path | None:
@@ -82,20 +90,27 @@ def profiles(pids: Mapping[str, int], seconds: float, directory: Path) -> tuple[
                 process.wait()
 
 
-def parse_stacks(text: str) -> tuple[Counter[str], Counter[str]]:
-    """Samples by innermost function, and by every function on the stack, of "a;b;c 12" lines."""
+def parse_stacks(text: str) -> tuple[Counter[str], Counter[str], int]:
+    """Samples by innermost function, by every function on the stack, and those that only waited.
+
+    `text` has lines "a;b;c 12".
+    """
     alone: Counter[str] = Counter()
     with_calls: Counter[str] = Counter()
+    waiting = 0
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
         if not stack or not count.isdigit():
             continue
         frames = stack.split(";")
+        if frames[-1].startswith(_WAITS):
+            waiting += int(count)
+            continue
         alone[frames[-1]] += int(count)
         # Once each, however deep a recursion.
         for frame in set(frames):
             with_calls[frame] += int(count)
-    return alone, with_calls
+    return alone, with_calls, waiting
 
 
 def profile_section(found: tuple[Profile, ...], seconds: float) -> Section:
@@ -120,7 +135,10 @@ def _table(found: Profile, seconds: float) -> Table:
         for function, count in Counter(found.alone).most_common(FUNCTIONS_MAX)
     )
     busy = found.samples / SAMPLES_PER_S / seconds
-    note = found.problem or f"{found.samples:,} samples: {busy:.2f} threads busy at a time"
+    note = found.problem or (
+        f"{found.samples:,} samples: {busy:.2f} threads busy at a time; {found.waiting:,} more"
+        " were in a wait"
+    )
     return Table(found.process, ("function", "alone", "with calls"), rows, note)
 
 
@@ -145,9 +163,10 @@ def _finished(name: str, process: subprocess.Popen[str], output: Path, seconds: 
         # The cause stands first; what follows is where in the sampler it was met.
         words = said.strip().splitlines()
         return _failed(name, words[0] if words else f"{SAMPLER}: {process.returncode}")
-    alone, with_calls = parse_stacks(output.read_text(errors="replace"))
+    alone, with_calls, waiting = parse_stacks(output.read_text(errors="replace"))
     samples = sum(alone.values())
-    return Profile(name, samples, alone, with_calls, "" if samples else "never busy")
+    problem = "" if samples else NEVER_BUSY
+    return Profile(name, samples, alone, with_calls, problem, waiting)
 
 
 def _failed(name: str, problem: str) -> Profile:

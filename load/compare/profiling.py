@@ -16,7 +16,14 @@ from pathlib import Path
 
 from contracts.failures import FatalError
 from load.compare.goals import CELLS
-from load.compare.profile import SECONDS_MAX, Profile, profile_section, profiles, sampler_version
+from load.compare.profile import (
+    NEVER_BUSY,
+    SECONDS_MAX,
+    Profile,
+    profile_section,
+    profiles,
+    sampler_version,
+)
 from load.compare.sending import PLANNED_MAX, CellSender
 from load.progress import Progress
 from load.report.machine import machine, versions
@@ -126,5 +133,5 @@ def _unseen(found: tuple[Profile, ...]) -> tuple[Failure, ...]:
     return tuple(
         Failure(f"profiling {one.process}", one.problem, 1)
         for one in found
-        if one.problem and one.problem != "never busy"
+        if one.problem and one.problem != NEVER_BUSY
     )

@@ -220,6 +220,8 @@ def grown(figure: Figure, quick: str, day: int) -> Report:
 
 
 def test_stacks_are_counted_by_function_and_with_calls() -> None:
-    alone, with_calls = parse_stacks("main;work;hash 7\nmain;work 2\nmain;work;work 1\nbad\n")
+    stacks = "main;work;hash 7\nmain;work 2\nmain;work;work 1\nbad\nrun;Event.wait (a.py:1) 5\n"
+    alone, with_calls, waiting = parse_stacks(stacks)
     assert alone == {"hash": 7, "work": 3}
     assert with_calls == {"main": 10, "work": 10, "hash": 7}
+    assert waiting == 5
