@@ -35,6 +35,7 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The page shows all of them; a terminal is for a first look.
 TERMINAL_ROWS_MAX = 40
 EXAMPLES_MAX = 5
+NAME_WIDTH = 20
 VERDICT_STYLES = {
     Verdict.MET: "green",
     Verdict.MISSED: "red",
@@ -168,7 +169,11 @@ def _show_table(table: Table) -> None:
     numeric = _numeric_columns(table)
     for index, column in enumerate(table.columns):
         drawn.add_column(
-            Text(column), justify="right" if index in numeric else "left", overflow="fold"
+            Text(column),
+            justify="right" if index in numeric else "left",
+            overflow="fold",
+            # Rows are found by their first cell: it folds last.
+            min_width=min(NAME_WIDTH, _widest(table, 0)) if index == 0 else None,
         )
     for row in table.rows[:TERMINAL_ROWS_MAX]:
         drawn.add_row(*(Text(texts.value_text(value)) for value in row))
@@ -178,6 +183,10 @@ def _show_table(table: Table) -> None:
     if table.note:
         out.print(Text(table.note, "dim"))
     out.print()
+
+
+def _widest(table: Table, index: int) -> int:
+    return max((len(str(row[index])) for row in table.rows if row), default=0)
 
 
 def _numeric_columns(table: Table) -> set[int]:

@@ -109,7 +109,7 @@ class _Stage:
         """12 of 40 CT, 3.1/s, 9 s left"""
         seconds = max(time.monotonic() - self._began, 1e-6)
         rate = self.done / seconds
-        parts = [f"{_number(self.done)}{self._of()} {self.unit}".strip()]
+        parts = [self._count()] if self.done or self.total else []
         if self.done:
             parts.append(f"{_number(rate)}/s")
         if self.total and rate:
@@ -123,11 +123,11 @@ class _Stage:
         if not self.done:
             return duration_text(seconds)
         rate = f"{_number(self.done / seconds)}/s"
-        count = f"{_number(self.done)}{self._of()} {self.unit}".strip()
-        return f"{count} in {duration_text(seconds)}, {rate}"
+        return f"{self._count()} in {duration_text(seconds)}, {rate}"
 
-    def _of(self) -> str:
-        return f" of {_number(self.total)}" if self.total else ""
+    def _count(self) -> str:
+        of = f" of {_number(self.total)}" if self.total else ""
+        return f"{_number(self.done)}{of} {self.unit}".strip()
 
 
 def duration_text(seconds: float) -> str:

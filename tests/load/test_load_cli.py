@@ -37,7 +37,17 @@ def environment(state: Path) -> dict[str, str]:
 def test_help_lists_every_command(tmp_path: Path) -> None:
     ended = load(tmp_path, "--help")
     assert ended.exit_code == 0
-    commands = ("run", "compare", "hostile", "growth", "plan", "history", "studies", "peers")
+    commands = (
+        "run",
+        "compare",
+        "hostile",
+        "growth",
+        "plan",
+        "history",
+        "studies",
+        "peers",
+        "profile",
+    )
     assert [one for one in commands if f" {one} " not in ended.stdout] == []
 
 

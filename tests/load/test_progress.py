@@ -41,7 +41,8 @@ def test_a_stage_is_told_at_its_start_while_it_runs_and_at_its_end(
         assert "/s" in line and line.endswith("left")
         progress.note("a [note] that stays")
         progress.stage("waiting")
-        wait_for(stream, "waiting: ")
+        # Nobody knows how many: only the time is told.
+        assert wait_for(stream, "waiting: ").endswith(" s")
     lines = lines_of(stream)
     assert lines[0] == "sending"
     assert "  a [note] that stays" in lines
