@@ -29,12 +29,16 @@ from load.progress import Progress
 from load.report.machine import machine, versions
 from load.report.model import Failure, Report, Section
 from load.senders import SendRun, send_lean
-from load.stages import RunningStack, private_stack
+from load.stages import RunningStack, private_stack, whole_way
 from operations import stack as stacks
 
 # Not Python: a sampler of Python stacks sees nothing in them.
 FOREIGN = ("kafka", "minio")
 LEAD_S = 2.0
+WARM_UP_INSTANCES = 200
+DEADLINE_S = 60.0
+# Beyond those of comparisons: a stack that was compared may be profiled.
+_STUDY = 2_000_000
 SECONDS = 15.0
 SECONDS_MIN = 1.0
 KINDS = {cell.kind: cell for cell in CELLS if cell.is_lean and cell.associations > 1}
@@ -109,24 +113,28 @@ def python_processes(stack: RunningStack, names: tuple[str, ...] = ()) -> dict[s
 def profile_under_load(
     stack: RunningStack, chosen: dict[str, int], options: ProfileOptions, directory: Path
 ) -> tuple[Section, tuple[Failure, ...]]:
-    """Sends as fast as answers come while `chosen` are sampled; the section and what failed."""
+    """Sends as fast as answers come while `chosen` are sampled; the section and what failed.
+
+    What is done once is done before: the first insert of a consumer imports a
+    hundred modules, which was nine tenths of its samples.
+    """
     seconds = options.seconds
+    sender = CellSender(KINDS[options.kind], options.seed, {}, directory)
+    warm_up = sender.planned(WARM_UP_INSTANCES, _STUDY)
+    warmed = whole_way(stack, warm_up, sender.lean_options(), DEADLINE_S)
     with ThreadPoolExecutor(1, thread_name_prefix="profiled-load") as pool:
-        sending: Future[SendRun] = pool.submit(_send, stack, options, directory)
+        sending: Future[SendRun] = pool.submit(_send, stack, sender, seconds)
         time.sleep(LEAD_S)
         found = profiles(chosen, seconds, directory / "profiles")
         run = sending.result()
-    failures = (*run.failures(), *_unseen(found))
+    failures = (*warmed.failures, *run.failures(), *_unseen(found))
     return profile_section(found, seconds), failures
 
 
-def _send(stack: RunningStack, options: ProfileOptions, directory: Path) -> SendRun:
-    sender = CellSender(KINDS[options.kind], options.seed, {}, directory)
-    lean = replace(
-        sender.lean_options(), seconds_max=LEAD_S + options.seconds + LEAD_S, is_time_box=True
-    )
-    # A study number beyond those of comparisons: a stack that was compared may be profiled.
-    return send_lean(stack.target("north"), sender.planned(PLANNED_MAX, 2_000_000), lean)
+def _send(stack: RunningStack, sender: CellSender, seconds: float) -> SendRun:
+    until_s = LEAD_S + seconds + LEAD_S
+    lean = replace(sender.lean_options(), seconds_max=until_s, is_time_box=True)
+    return send_lean(stack.target("north"), sender.planned(PLANNED_MAX, _STUDY + 1), lean)
 
 
 def _unseen(found: tuple[Profile, ...]) -> tuple[Failure, ...]:
