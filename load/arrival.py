@@ -126,27 +126,39 @@ def _lane(
 
 
 def _bounded(lanes: tuple[LanePlan, ...], instances_max: int) -> Plan:
-    """Whole studies are kept in the order in which they arrive until the next does not fit; its
-    first instances fill up what is left. Without times lanes give way in proportion."""
+    """Open loop: what arrives first is kept. Closed loop: every lane gives way in proportion."""
     total = sum(lane.instances for lane in lanes)
     if total <= instances_max:
         return Plan(lanes, 0)
+    if any(study.due_s is not None for lane in lanes for study in lane.studies):
+        kept = _earliest(lanes, instances_max)
+    else:
+        kept = [lane.instances * instances_max // total for lane in lanes]
+    cut = tuple(_first(lane, count) for lane, count in zip(lanes, kept, strict=True) if count)
+    return Plan(cut, total - sum(kept))
+
+
+def _earliest(lanes: Sequence[LanePlan], instances_max: int) -> list[int]:
+    """How many instances of each lane are among the studies that arrive first."""
     order = sorted(
-        (_rank(study, index, len(lane.studies)), number, index)
+        (study.due_s or 0.0, number, study.instances)
         for number, lane in enumerate(lanes)
-        for index, study in enumerate(lane.studies)
+        for study in lane.studies
     )
-    kept: dict[int, list[StudyPlan]] = {number: [] for number in range(len(lanes))}
+    kept = [0] * len(lanes)
     room = instances_max
-    for _, number, index in order:
-        study = lanes[number].studies[index]
-        if room:
-            taken = min(room, study.instances)
-            kept[number].append(replace(study, instances=taken))
-            room -= taken
-    cut = tuple(replace(lane, studies=tuple(kept[n])) for n, lane in enumerate(lanes))
-    return Plan(tuple(lane for lane in cut if lane.studies), total - instances_max)
+    for _, number, instances in order:
+        kept[number] += min(room, instances)
+        room -= min(room, instances)
+    return kept
 
 
-def _rank(study: StudyPlan, index: int, count: int) -> float:
-    return study.due_s if study.due_s is not None else index / count
+def _first(lane: LanePlan, count: int) -> LanePlan:
+    """The lane with its first `count` instances."""
+    studies = []
+    for study in lane.studies:
+        taken = min(count, study.instances)
+        if taken:
+            studies.append(replace(study, instances=taken))
+        count -= taken
+    return replace(lane, studies=tuple(studies))

@@ -127,6 +127,16 @@ def test_a_plan_never_has_more_instances_than_admitted() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
+def test_a_closed_loop_gives_way_in_proportion() -> None:
+    scenario = read_scenario("migration-night")
+    whole = plan(scenario, GATEWAYS)
+    cut = plan(changed(scenario, instances_max=100), GATEWAYS)
+    assert cut.instances + cut.left_out == whole.instances and 98 <= cut.instances <= 100
+    assert [lane.instances for lane in cut.lanes] == [
+        100 * lane.instances // whole.instances for lane in whole.lanes
+    ]
+
+
 def test_the_command_line_changes_rates_and_hours() -> None:
     scenario = parse_scenario(tree(arrival="even"), "test")
     assert len(plan(changed(scenario, rate_factor=0.5), GATEWAYS).lanes[0].studies) == 300
