@@ -166,7 +166,7 @@ def _figures_table(figures: Iterable[Figure]) -> Drawn:
 
 def _show_table(table: Table) -> None:
     drawn = Drawn(title=Text(table.title), title_justify="left", show_edge=False, pad_edge=False)
-    numeric = _numeric_columns(table)
+    numeric = texts.numeric_columns(table.rows)
     for index, column in enumerate(table.columns):
         drawn.add_column(
             Text(column),
@@ -187,14 +187,6 @@ def _show_table(table: Table) -> None:
 
 def _widest(table: Table, index: int) -> int:
     return max((len(str(row[index])) for row in table.rows if row), default=0)
-
-
-def _numeric_columns(table: Table) -> set[int]:
-    return {
-        index
-        for index in range(len(table.columns))
-        if any(isinstance(row[index], int | float) for row in table.rows if index < len(row))
-    }
 
 
 def _show_failures(failures: Iterable[Failure]) -> None:

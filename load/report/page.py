@@ -41,6 +41,7 @@ def page(report: Report) -> str:
         .render(
             report=report,
             counts=_counts(report),
+            has=_columns(report),
             ratios=plots.ratios_drawn(report.figures),
             draw=draw,
             draw_plot=lambda plot: draw(plots.drawn(plot)),
@@ -71,10 +72,22 @@ def _environment() -> Environment:
         "moment": texts.time_text,
         "paragraphs": lambda text: [part for part in text.split("\n\n") if part.strip()],
         "rows": _plot_rows,
+        "numeric_columns": texts.numeric_columns,
         "is_number": lambda value: isinstance(value, int | float),
         "slug": lambda text: "".join(c if c.isalnum() else "-" for c in text.lower()),
     }
     return environment
+
+
+def _columns(report: Report) -> dict[str, bool]:
+    """Columns of the figures table that some figure needs."""
+    figures = report.figures
+    return {
+        "interval": any(figure.low is not None for figure in figures),
+        "goal": any(figure.goal for figure in figures),
+        "peer": any(figure.peer for figure in figures),
+        "samples": any(len(figure.ours) > 1 for figure in figures),
+    }
 
 
 def _counts(report: Report) -> list[tuple[Verdict, int]]:

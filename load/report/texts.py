@@ -6,6 +6,7 @@ Invariant: three significant digits, the unit beside the number, a dash where no
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import median
 
@@ -61,6 +62,16 @@ def samples_text(samples: tuple[float, ...], unit: str) -> str:
     """The median of the samples; single runs are in the JSON."""
     known = [sample for sample in samples if math.isfinite(sample)]
     return f"{number_text(median(known))} {unit}".strip() if known else DASH
+
+
+def numeric_columns(rows: Sequence[Sequence[Value]]) -> set[int]:
+    """Which columns hold numbers: they and their titles stand at the right."""
+    return {
+        index
+        for row in rows
+        for index, value in enumerate(row)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def time_text(at: datetime) -> str:
