@@ -15,6 +15,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 LINE_EVERY_S = 5.0
+BAR_EVERY_S = 0.5
 END_WITHIN_S = 2.0
 
 
@@ -30,6 +31,8 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
+            # Drawing takes time from what is measured.
+            refresh_per_second=1 / BAR_EVERY_S,
         )
         self._lock = threading.Lock()
         self._stage: _Stage | None = None
@@ -75,7 +78,7 @@ class Progress:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _tick(self) -> None:
-        every_s = 0.5 if self._console.is_terminal else LINE_EVERY_S
+        every_s = BAR_EVERY_S if self._console.is_terminal else LINE_EVERY_S
         while not self._is_ended.wait(every_s):
             self._show()
 
