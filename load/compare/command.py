@@ -66,7 +66,7 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
             with_profile=options.with_profile,
             pace=Pace(progress),
         )
-        told = _measured(chosen, bench, progress)
+        told, taken_s = _measured(chosen, bench, progress)
     figures = _figures(told, options.seed)
     failures = tuple(failure for one in told.values() for failure in one.failures)
     missed = [figure.name for figure in figures if figure.verdict is Verdict.MISSED]
@@ -87,7 +87,11 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
             "pairs": bench.rounds,
         },
         figures=figures,
-        sections=(_goals_section(figures), *(s for one in told.values() for s in one.sections)),
+        sections=(
+            _goals_section(figures),
+            *(section for one in told.values() for section in one.sections),
+            _time_section(chosen, sample_s, taken_s),
+        ),
         failures=failures,
     )
 
@@ -106,12 +110,14 @@ def _chosen(options: CompareOptions) -> tuple[Measurement, ...]:
 
 def _measured(
     chosen: Sequence[Measurement], bench: Bench, progress: Progress
-) -> dict[str, Measured]:
-    """Each measurement's result by its key; one that broke gives its failure."""
+) -> tuple[dict[str, Measured], dict[str, float]]:
+    """Each measurement's result and seconds by its key; one that broke gives its failure."""
     total = sum(measurement.estimate_s(bench.sample_s) for measurement in chosen)
     progress.stage("comparing", round(total), "s of the plan")
-    told = {}
+    told: dict[str, Measured] = {}
+    taken_s: dict[str, float] = {}
     for measurement in chosen:
+        began = time.perf_counter()
         planned = measurement.estimate_s(bench.sample_s)
         progress.note(f"{measurement.title} (about {planned:.0f} s)")
         bench.pace.begin(planned)
@@ -121,7 +127,8 @@ def _measured(
             told[measurement.key] = _broken(measurement, cause)
             progress.note(f"{measurement.title}: {cause}")
         bench.pace.end()
-    return told
+        taken_s[measurement.key] = time.perf_counter() - began
+    return told, taken_s
 
 
 def _broken(measurement: Measurement, cause: Exception) -> Measured:
@@ -160,4 +167,16 @@ def _goals_section(figures: Sequence[Figure]) -> Section:
         " on the other, else undecided. Ratios are geometric means over pairs measured back to"
         " back in this run.",
         tables=(Table("Figures by verdict", ("verdict", "figures"), rows),),
+    )
+
+
+def _time_section(
+    chosen: Sequence[Measurement], sample_s: float, taken_s: dict[str, float]
+) -> Section:
+    rows = tuple(
+        (one.title, round(one.estimate_s(sample_s)), round(taken_s[one.key])) for one in chosen
+    )
+    return Section(
+        "Where the run's own time went",
+        tables=(Table("Measurements", ("measurement", "planned, s", "taken, s"), rows),),
     )

@@ -129,7 +129,6 @@ CELLS = (
 PEERS_ROUND = ("storescp", "hilum", "orthanc", "pynetdicom", "pynetdicom-flush", "orthanc-noflush")
 OURS = "hilum"
 PEERS = tuple(key for key in PEERS_ROUND if key != OURS)
-PEERS_FULL_ONLY = ("orthanc-noflush",)
 
 INGEST = "ingest"
 LIMITS = "limits"

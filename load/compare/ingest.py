@@ -17,7 +17,6 @@ from load.compare.goals import (
     INGEST,
     OURS,
     PEERS,
-    PEERS_FULL_ONLY,
     PEERS_ROUND,
     Cell,
     Samples,
@@ -28,8 +27,6 @@ from load.compare.sending import STOCK_LONGER, CellSender, StockFiles
 from load.receivers import RECEIVERS, RunningReceiver
 from load.report.model import Failure
 
-# Quick leaves out what no goal is about, but for these columns, where every receiver is shown.
-_SHOWN_QUICK = ("lean-ct-4", "lean-small-4")
 # From its own rate into nothing on, a rate says more of the sender than of the receiver.
 SENDER_BOUND = 0.8
 # Renewing files, starting senders, clearing and writing back: what surrounds a sample.
@@ -85,17 +82,12 @@ def measure_ingest(bench: Bench) -> Measured:
 
 
 def _receivers_of(cell: Cell, mode: Mode) -> tuple[str, ...]:
-    """The receivers of a cell in the order of a round."""
+    """The receivers of a cell in the order of a round; quick leaves out what no goal is about."""
     if mode is Mode.FULL:
         return PEERS_ROUND
     decided = {goal.peer for goal in GOALS if goal.name.startswith(f"ingest.{cell.key}.") and
                goal.at_least is not None}  # fmt: skip
-    return tuple(
-        key
-        for key in PEERS_ROUND
-        if key not in PEERS_FULL_ONLY
-        and (key in (OURS, "storescp") or key in decided or cell.key in _SHOWN_QUICK)
-    )
+    return tuple(key for key in PEERS_ROUND if key in (OURS, "storescp") or key in decided)
 
 
 def _left_out(mode: Mode) -> dict[str, str]:
