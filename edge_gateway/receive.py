@@ -7,6 +7,7 @@ ClickHouse are unknown to it. Readiness says what it does without, or why it ref
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
 
 _LOG = logger("receive")
+# How long one association's thread may compute while another one waits (Python's own: 5 ms). A
+# peer that floods us with commands would cost its neighbours that at each of their steps.
+_SWITCH_INTERVAL_S = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ def run(settings: Settings, gateway_name: str) -> int:
     gateway = settings.gateway(gateway_name)
     check_exposure(gateway)
     stop = _stop_on_signals()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
         receiver = Receiver(gateway, spool)
         signal.signal(signal.SIGHUP, lambda *_: receiver.reload_certificates())

@@ -47,9 +47,12 @@ def is_storage(abstract_syntax: str) -> bool:
 
 def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
     """The requestor's first, except deflated and big endian where another is offered."""
-    usable = [syntax for syntax in offered if is_uid(syntax)]
-    preferred = [syntax for syntax in usable if syntax not in _LAST_CHOICE]
-    return next(iter(preferred or usable), None)
+    last_choice = None
+    for syntax in filter(is_uid, offered):
+        if syntax not in _LAST_CHOICE:
+            return syntax
+        last_choice = last_choice or syntax
+    return last_choice
 
 
 def answer_context(proposed: ProposedContext) -> AnsweredContext:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from edge_gateway.association.limits import CONTEXTS_MAX, PDV_HEADER_BYTES
+from edge_gateway.association.limits import CONTEXTS_MAX, PDV_HEADER_BYTES, SYNTAXES_READ_MAX
 
 APPLICATION_CONTEXT_UID = "1.2.840.10008.3.1.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -266,6 +266,8 @@ def _proposed_context(value: bytes) -> ProposedContext:
             abstract_syntax = _uid(item)
         elif item_type == 0x40:
             transfer_syntaxes.append(_uid(item))
+        if len(transfer_syntaxes) == SYNTAXES_READ_MAX:
+            break
     return ProposedContext(value[0], abstract_syntax, tuple(transfer_syntaxes))
 
 

@@ -20,6 +20,7 @@ from edge_gateway.association.connection import Connection
 from edge_gateway.association.contexts import VERIFICATION, is_storage
 from edge_gateway.association.limits import (
     COMMAND_SET_BYTES_MAX,
+    OTHER_OPERATION_PAUSE_S,
     OVERSIZE_DRAIN_BYTES_MAX,
     AssociationLimits,
 )
@@ -167,6 +168,7 @@ class Session:
         elif command.field != Operation.C_CANCEL:
             # A C-CANCEL has no response of its own (PS3.7 9.3.2.3), and nothing to cancel here.
             self._respond(incoming, status.UNRECOGNISED_OPERATION.value)
+        time.sleep(OTHER_OPERATION_PAUSE_S)
 
     def _respond(
         self,
