@@ -120,7 +120,10 @@ def _disk(directory: Path, least_bytes: int, purpose: str) -> list[Missing]:
 
 def _ports(ports: Mapping[str, Sequence[int]]) -> list[Missing]:
     taken = [
-        (name, port) for name, several in ports.items() for port in several if not _is_free(port)
+        (name, port)
+        for name, several in ports.items()
+        for port in several
+        if not is_port_free(port)
     ]
     holders = _holders() if taken else {}
     return [
@@ -132,7 +135,8 @@ def _ports(ports: Mapping[str, Sequence[int]]) -> list[Missing]:
     ]
 
 
-def _is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
     with socket.socket() as probe:
         # As servers do: connections of an earlier stack that still linger are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

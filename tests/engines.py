@@ -16,7 +16,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from infra.engines.local import engine_programs
 from infra.engines.program import Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
+from operations.preflight import is_port_free
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
@@ -141,7 +141,7 @@ def free_port_offset() -> int:
     random.SystemRandom().shuffle(offsets)
     bases = (8081, 8123, 8124, 9000, 9001, 9092, 9093, 9100, 9101)
     for offset in offsets:
-        if all(_is_free(base + offset) for base in bases):
+        if all(is_port_free(base + offset) for base in bases):
             return offset
     raise RuntimeError("no free run of ports")
 
@@ -217,16 +217,6 @@ def _to_json(settings: Settings) -> str:
         password = getattr(settings, site).clickhouse.password.get_secret_value()
         tree[site]["clickhouse"]["password"] = password
     return json.dumps(tree)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from infra.engines.local import engine_programs
 from infra.engines.program import Probe, Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
+from operations.preflight import is_port_free
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
@@ -131,16 +131,6 @@ def _free_offset() -> int:
     offsets = list(PORT_OFFSETS)
     random.SystemRandom().shuffle(offsets)
     for offset in offsets:
-        if all(_is_free(port + offset) for port in _LOCAL_PORTS):
+        if all(is_port_free(port + offset) for port in _LOCAL_PORTS):
             return offset
     raise RetryableError("looking for a run of free ports: there is none")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

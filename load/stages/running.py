@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from load.progress import Progress
 from load.senders import Target
 from load.stages.resources import look_at
 from operations import stack
+from operations.preflight import is_port_free
 from operations.stack_programs import stack_ports
 
 # Several runs on one machine each take one; the engines of tests lie below. These ports are in the
@@ -173,14 +173,4 @@ def _port_offset(directory: Path) -> Iterator[int]:
 
 def _are_free(directory: Path, offset: int) -> bool:
     settings = validate(local_stack_tree(directory, offset), "of the local stack")
-    return all(_is_free(port) for ports in stack_ports(settings).values() for port in ports)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return all(is_port_free(port) for ports in stack_ports(settings).values() for port in ports)
