@@ -114,6 +114,16 @@ class Connection:
             )
             rest = rest[sent:]
 
+    def pause(self, seconds: float) -> None:
+        """Lets others have the processor; nothing may be under way. Raises Stopping at once."""
+        if self._stop is None:
+            time.sleep(seconds)
+            return
+        poller = select.poll()
+        poller.register(self._stop, select.POLLIN)
+        if poller.poll(seconds * 1000):
+            raise Stopping("gateway is stopping")
+
     def close_after_answer(self, deadline: float) -> None:
         """Closes so that the peer can read what we said last.
 

@@ -21,11 +21,11 @@ ASSOCIATE_BYTES_MAX = 256 * KIB
 COMMAND_SET_BYTES_MAX = 16 * KIB
 # Odd ids from 1 to 255 (PS3.8 9.3.2.2).
 CONTEXTS_MAX = 128
-# Any transfer syntax is taken and only five are put last, so the first 16 of a context decide;
+# Any transfer syntax is taken and only four are put last, so the first 16 of a context decide;
 # what follows is passed over unread (128 contexts of 125 each took 24 ms of every other peer's).
 SYNTAXES_READ_MAX = 16
-# After an operation that is not C-STORE: a flood of them is held to a thousand a second, and the
-# thread that answers it leaves the processor to those that store.
+# After an operation that is not C-STORE: a flood of them is held to a thousand a second on each
+# association, and the thread that answers leaves the processor to those that store.
 OTHER_OPERATION_PAUSE_S = 0.001
 # RELEASE and ABORT carry four reserved or reason bytes, and nothing else is read but those.
 SHORT_PDU_BYTES = 4

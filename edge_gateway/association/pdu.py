@@ -264,10 +264,8 @@ def _proposed_context(value: bytes) -> ProposedContext:
     for item_type, item in _items(value, 4):
         if item_type == 0x30:
             abstract_syntax = _uid(item)
-        elif item_type == 0x40:
+        elif item_type == 0x40 and len(transfer_syntaxes) < SYNTAXES_READ_MAX:
             transfer_syntaxes.append(_uid(item))
-        if len(transfer_syntaxes) == SYNTAXES_READ_MAX:
-            break
     return ProposedContext(value[0], abstract_syntax, tuple(transfer_syntaxes))
 
 

@@ -168,7 +168,7 @@ class Session:
         elif command.field != Operation.C_CANCEL:
             # A C-CANCEL has no response of its own (PS3.7 9.3.2.3), and nothing to cancel here.
             self._respond(incoming, status.UNRECOGNISED_OPERATION.value)
-        time.sleep(OTHER_OPERATION_PAUSE_S)
+        self._connection.pause(OTHER_OPERATION_PAUSE_S)
 
     def _respond(
         self,

@@ -11,6 +11,7 @@ import pytest
 from edge_gateway.spool import AssociationOpened, Ending
 from load.hostile.inside import (
     BROKEN,
+    CANCEL,
     COMMAND,
     EVENT_REPORTS,
     LYING_COMMANDS,
@@ -37,6 +38,7 @@ from load.hostile.raw_peer import (
 from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
+    association_threads,
     eventually,
     nothing_left_behind,
     running_gateway,
@@ -132,6 +134,19 @@ def test_floods_of_cancels_and_other_operations_do_no_harm(gateway: RunningGatew
         send_cancels(peer)
         assert send_event_reports(peer) == [0x0211] * EVENT_REPORTS
         assert peer.store(store_command(), data_set()) == 0
+
+
+def test_operations_that_wait_in_the_buffer_do_not_outlast_a_stop(tmp_path: Path) -> None:
+    """Thousands of C-CANCELs in one PDU, each with its pause: a stop ends them at once."""
+    cancels = pdv(1, 3, CANCEL) * 4_000
+    with running_gateway(tmp_path / "spool") as gateway:
+        peer = RawPeer(gateway.port)
+        peer.associate()
+        peer.send(pdu(P_DATA, cancels))
+        eventually(lambda: association_threads() == 1)
+        gateway.receiver.stop()
+        eventually(lambda: association_threads() == 0, deadline_s=3.0)
+        peer.socket.close()
 
 
 @pytest.mark.parametrize("state", STATES)
