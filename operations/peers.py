@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable
 
 # Debian installs Orthanc among the superuser's programs, which is not on everyone's path.
 _MORE_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
-INSTALL_TIMEOUT_S = 600.0
+# Of asking the mirror only: a dpkg that is killed leaves the machine's packages half installed.
+UPDATE_TIMEOUT_S = 300.0
+# Debian starts what it installs; a DICOM server that takes anything must not run unasked.
+_SERVICES = {"orthanc": "orthanc.service"}
 
 
 def find(program: str) -> str | None:
@@ -42,15 +45,23 @@ def install(packages: Iterable[str], tell: Callable[[str], None]) -> None:
     names = tuple(packages)
     tell(f"installing {', '.join(names)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "install", "-y", *names]):
+    masked = [unit for package, unit in _SERVICES.items() if package in names]
+    commands: list[tuple[list[str], float | None]] = [
+        (["apt-get", "-q", "update"], UPDATE_TIMEOUT_S),
+        (["apt-get", "-q", "install", "-y", *names], None),
+    ]
+    if masked and shutil.which("systemctl"):
+        commands.insert(0, (["systemctl", "mask", *masked], UPDATE_TIMEOUT_S))
+    for command, timeout_s in commands:
         try:
             subprocess.run(
                 command,
                 env=environment,
                 stdout=subprocess.DEVNULL,
+                stderr=None if command[0] == "apt-get" else subprocess.DEVNULL,
                 stdin=subprocess.DEVNULL,
-                timeout=INSTALL_TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            tell(f"{' '.join(command)}: not done in {INSTALL_TIMEOUT_S:.0f} s")
+            tell(f"{' '.join(command)}: not done in {timeout_s:.0f} s")

@@ -75,6 +75,13 @@ def test_environment_is_made_once_linked_and_used(checkout: Path) -> None:
     assert len(list(Path(changed).glob(".hilum-test-*"))) == 1
     assert launch(checkout, "load", "--help").stdout.endswith("|load|--help\n")
     assert len(list(Path(changed).glob(".hilum-load-*"))) == 1
+    assert launch(checkout, "test").stderr == ""
+    # Another checkout's versions replaced those of `test`, so that `test` installs its own again.
+    lock = checkout / "requirements-load.txt"
+    lock.write_text("# other versions\n")
+    assert "installing" in launch(checkout, "load").stderr
+    lock.write_text("# more\n")
+    assert "installing" in launch(checkout, "test").stderr
 
 
 def test_a_package_whose_hash_is_wrong_is_named_and_nothing_runs(checkout: Path) -> None:
