@@ -31,7 +31,7 @@ from operations.answers import out, progress_out, write_json
 EXIT_INTERRUPTED = 130
 REPORTS = "reports"
 SENDER_MODULE = "load.lean_worker"
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The page shows all of them; a terminal is for a first look.
 TERMINAL_ROWS_MAX = 40
 EXAMPLES_MAX = 5

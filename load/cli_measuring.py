@@ -132,7 +132,7 @@ def hostile(
 
     options = HostileOptions(
         peers=tuple(peers or ()),
-        seconds=seconds or (FULL_SAMPLE_S if full else QUICK_SAMPLE_S),
+        seconds=seconds if seconds is not None else FULL_SAMPLE_S if full else QUICK_SAMPLE_S,
         seed=seed,
         receivers=tuple(receivers),
         pairs=pairs,

@@ -93,6 +93,7 @@ def run_run(options: RunOptions, progress: Progress) -> Report:
     Raises FatalError (the scenario, the target, the machine), RetryableError (the stack).
     """
     began_at, began = datetime.now(UTC), time.perf_counter()
+    described = machine(options.state if options.attach else _scratch(options))
     target = _target_of(options)
     order = _ordered(options, progress)
     with _directory(options) as directory:
@@ -107,7 +108,7 @@ def run_run(options: RunOptions, progress: Progress) -> Report:
         started_at=began_at,
         seconds=time.perf_counter() - began,
         ok=not told.failures,
-        machine=machine(options.state if options.attach else _scratch(options)),
+        machine=described,
         versions=versions(*PACKAGES),
         parameters=_parameters(options, order),
         figures=told.figures,
@@ -138,6 +139,12 @@ def _ordered(options: RunOptions, progress: Progress) -> _Order:
 
 def _target_of(options: RunOptions) -> Target | None:
     if options.target is None:
+        if options.confirm is not None:
+            raise FatalError("--confirm confirms a --target", "name the target too")
+        if options.port_offset and not options.attach:
+            raise FatalError(
+                "--port-offset is the running stack's", "add --attach; a stack of its own chooses"
+            )
         return None
     if options.attach:
         raise FatalError("--attach and --target are two places to send to", "name one of them")

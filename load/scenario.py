@@ -169,6 +169,11 @@ def changed(
     tree = scenario.model_dump()
     given = {"hours": hours, "instances_max": instances_max, "seed": seed}
     tree.update({key: value for key, value in given.items() if value is not None})
+    if hours is not None and scenario.mode == "closed":
+        raise FatalError(
+            f"{scenario.name} is a closed loop: it has no hours",
+            "use --rate-factor or --instances-max",
+        )
     if hours is not None:
         # More hours take longer; the scenario's own bound is for its own hours.
         needed = hours * 3600 / scenario.compress_time

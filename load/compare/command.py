@@ -55,6 +55,7 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
     """
     chosen = _chosen(options)
     began_at, began = datetime.now(UTC), time.perf_counter()
+    described = machine(options.scratch or Path(tempfile.gettempdir()))
     sample_s = sample_seconds(chosen, SECONDS_PLANNED[options.mode])
     with tempfile.TemporaryDirectory(prefix="hilum-compare-", dir=options.scratch) as scratch:
         bench = Bench(
@@ -78,7 +79,7 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
         started_at=began_at,
         seconds=time.perf_counter() - began,
         ok=not failures,
-        machine=machine(options.scratch or Path(tempfile.gettempdir())),
+        machine=described,
         versions=_versions(told.values()),
         parameters={
             "mode": options.mode.value,

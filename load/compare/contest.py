@@ -137,6 +137,7 @@ class Contest:
     def _run(
         self, receiver: RunningReceiver, count: int
     ) -> tuple[Sample | None, Sequence[Failure]]:
+        self._sender.prepare(count, self._study)
         settle()
         flushes, cpu_s = receiver.flushes(), receiver.cpu_s()
         run = self._sender.send(receiver.target, count, self._study)

@@ -52,9 +52,11 @@ def _growth_reports(directory: Path) -> Iterator[Report]:
             yield report
 
 
-def _rank(report: Report) -> tuple[bool, str]:
-    """A full run outranks any quick one, then the newest."""
-    return report.parameters.get("quick") != "true", report.started_at.isoformat()
+def _rank(report: Report) -> tuple[bool, int, str]:
+    """A full run outranks any quick one, more rows outrank fewer, then the newest."""
+    rows = report.parameters.get("rows_max")
+    is_full = report.parameters.get("quick") != "true"
+    return is_full, rows if isinstance(rows, int) else 0, report.started_at.isoformat()
 
 
 def _of(report: Report, name: str) -> Figure | None:

@@ -68,6 +68,7 @@ def run_profile(options: ProfileOptions, progress: Progress) -> Report:
     if options.kind not in KINDS:
         raise FatalError(f"{options.kind!r} is not sent here", f"known: {', '.join(KINDS)}")
     began_at, began = datetime.now(UTC), time.perf_counter()
+    described = machine(options.scratch or Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix="hilum-profile-", dir=options.scratch) as scratch:
         directory = Path(scratch)
         with private_stack(directory / "stack", progress) as stack:
@@ -80,7 +81,7 @@ def run_profile(options: ProfileOptions, progress: Progress) -> Report:
         started_at=began_at,
         seconds=time.perf_counter() - began,
         ok=not failures,
-        machine=machine(options.scratch or Path(tempfile.gettempdir())),
+        machine=described,
         versions={**versions(), "py-spy": sampler_version()},
         parameters={
             "stages": " ".join(chosen),

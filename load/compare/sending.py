@@ -96,6 +96,11 @@ class CellSender:
             return PLANNED_MAX
         return FILES_MAX.get(self.cell.kind, min(FILES_MAX.values()))
 
+    def prepare(self, count: int, study: int) -> None:
+        """Files that `send` would have to write or change are so already."""
+        if self._files is not None and not self.cell.is_lean:
+            self._files.files(count, study)
+
     def send(self, target: Target, count: int, study: int) -> SendRun:
         """Sends the first `count` instances of `study`; never raises for what the target does."""
         if self.cell.is_lean:
@@ -120,10 +125,12 @@ class CellSender:
         ]
 
     def lean_options(self) -> LeanOptions:
-        """Associations spread over as many processes as there are cores, at most."""
-        processes = min(self.cell.associations, os.cpu_count() or 1)
+        """Associations spread evenly over processes, of which there are no more than cores."""
+        cores = os.cpu_count() or 1
+        associations = self.cell.associations
+        processes = max(n for n in range(1, cores + 1) if associations % n == 0)
         return LeanOptions(
             processes=processes,
-            associations=max(1, self.cell.associations // processes),
+            associations=associations // processes,
             seconds_max=SENDING_SECONDS_MAX,
         )

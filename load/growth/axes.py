@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.failures import RetryableError
+from load.compare.bench import alternating
 from load.growth.draining import Bench, Drained, Point, drain
 from load.growth.options import Axis, GrowthOptions
 from load.growth.processes import engines
@@ -116,12 +117,11 @@ def _grow(
     progress.stage(f"growing {axis.value}", plan.rounds * len(plan.values), "backlogs")
     drained: dict[int, list[Drained]] = {value: [] for value in plan.values}
     failures = []
-    for _ in range(plan.rounds):
-        for value in plan.values:
-            point = point_of(axis, value)
-            try:
-                drained[value].append(drain(bench, point, options.events))
-            except RetryableError as cause:
-                failures.append(Failure(f"{axis.value} = {value}", str(cause), 1))
-            progress.advance()
+    for value in alternating(plan.values, plan.rounds):
+        point = point_of(axis, value)
+        try:
+            drained[value].append(drain(bench, point, options.events))
+        except RetryableError as cause:
+            failures.append(Failure(f"{axis.value} = {value}", str(cause), 1))
+        progress.advance()
     return AxisMeasured(axis, drained, tuple(failures))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.settings import ClickHouseSettings
+from load.compare.bench import alternating
 from load.growth.index import GrowingIndex, ProbeCost, Size, weigh
 from load.growth.options import Effort, GrowthOptions
 from load.growth.processes import Child, engines
@@ -170,13 +171,14 @@ def _probe_rounds(
     rounds = effort.warm_rounds + effort.rounds
     progress.stage("probing every size in turns", rounds * len(indexes), "probes")
     costs: dict[int, list[ProbeCost]] = {rows: [] for rows in indexes}
-    for _ in range(rounds):
-        for rows, index in indexes.items():
-            state = kept.size(rows)
-            # Told beforehand: a run that is killed here never gives the same probe twice.
-            kept.put(state.model_copy(update={"next_probe": state.next_probe + 1}))
-            costs[rows].append(index.probe(state.next_probe, state.rows))
-            progress.advance()
+    # To and fro: the merges that a probe starts are not always charged to the same neighbour.
+    for rows in alternating(tuple(indexes), rounds):
+        index, state = indexes[rows], kept.size(rows)
+        # Told beforehand: a run that is killed here never gives the same probe twice.
+        kept.put(state.model_copy(update={"next_probe": state.next_probe + 1}))
+        costs[rows].append(index.probe(state.next_probe, state.rows))
+        index.settle()
+        progress.advance()
     return {rows: tuple(found[effort.warm_rounds :]) for rows, found in costs.items()}
 
 

@@ -6,6 +6,7 @@ it a figure is shown. It must not measure anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
@@ -49,7 +50,7 @@ def rows_sections(grown: Grown) -> tuple[Section, ...]:
 def query_percentile(times: QueryTimes, share: float) -> float:
     """Seconds within which that share of the answers came."""
     ordered = sorted(times.seconds)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def _ratios(measured: Sequence[SizeMeasured], seed: int) -> Iterator[Figure]:

@@ -45,6 +45,7 @@ def run_hostile(options: HostileOptions, progress: Progress) -> Report:
     change `ok`: it is a finding about that program.
     """
     began_at, began = datetime.now(UTC), time.perf_counter()
+    described = machine(options.scratch or Path(tempfile.gettempdir()))
     figures: list[Figure] = []
     sections: list[Section] = []
     failures: list[Failure] = []
@@ -63,7 +64,7 @@ def run_hostile(options: HostileOptions, progress: Progress) -> Report:
         started_at=began_at,
         seconds=time.perf_counter() - began,
         ok=not own_failures,
-        machine=machine(options.scratch or Path(tempfile.gettempdir())),
+        machine=described,
         versions={**versions("scipy", "hdrhistogram"), **installed},
         parameters={
             "peers": " ".join(peer.key for peer in options.chosen_peers()),
@@ -86,7 +87,8 @@ def _measure_all(
     broken: list[Failure] = []
     if receiver.version() is None:
         progress.note(f"{receiver.title} is not installed: not measured")
-        return found, broken
+        line = f"not installed; apt-get install {receiver.package}"
+        return found, [Failure(receiver.key, line, 1)]
     waiting = list(options.chosen_peers())
     progress.stage(f"hostile peers against {receiver.title}", len(waiting), "peers")
     for _ in range(STARTS_MAX):

@@ -73,16 +73,16 @@ def reset(peer: RawPeer) -> None:
     peer.socket.close()
 
 
-def half_close(peer: RawPeer) -> None:
+def half_close(peer: RawPeer, called_ae_title: str = "NORTH") -> None:
     """H21: an A-ASSOCIATE-RQ, and the end of the stream in this direction."""
-    peer.send(pdu(RQ, associate_body()))
+    peer.send(pdu(RQ, associate_body(called=called_ae_title.encode())))
     peer.socket.shutdown(socket.SHUT_WR)
 
 
 def half_close_and_listen(visit: Visit) -> None:
     """H21 to its end."""
     with visit.connected() as peer:
-        half_close(peer)
+        half_close(peer, visit.door.called_ae_title)
         while peer.socket.recv(4096):
             pass
 

@@ -115,7 +115,7 @@ def say_noise(visit: Visit) -> None:
             kind = generator.choice((1, 2, 4, 5, 6, 7, 4, 4))
             peer.send(pdu(kind, generator.randbytes(generator.randrange(NOISE_BYTES_MAX))))
         else:
-            body = bytearray(associate_body())
+            body = bytearray(associate_body(called=visit.door.called_ae_title.encode()))
             for _ in range(generator.randrange(1, FLIPPED_BYTES_MAX + 1)):
                 body[generator.randrange(len(body))] = generator.randrange(256)
             peer.send(pdu(RQ, bytes(body)))

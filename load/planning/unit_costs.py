@@ -7,7 +7,9 @@ with its machine and date; a figure that a report could not measure never replac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from contracts.failures import FatalError
@@ -114,7 +116,7 @@ def _measured(cost: UnitCost, found: Mapping[str, tuple[str, Figure]]) -> UnitCo
 def _newest_figures(reports: Sequence[tuple[str, Report]]) -> Mapping[str, tuple[str, Figure]]:
     wanted = {cost.figure for cost in BUILT_IN if cost.figure}
     newest: dict[str, tuple[str, Figure]] = {}
-    for file, report in sorted(reports, key=lambda pair: pair[1].started_at):
+    for file, report in sorted(reports, key=_weight):
         for figure in report.figures:
             is_measured = figure.verdict is not Verdict.NOT_MEASURED and (figure.value or 0) > 0
             if figure.name in wanted and is_measured:
@@ -125,5 +127,17 @@ def _newest_figures(reports: Sequence[tuple[str, Report]]) -> Mapping[str, tuple
 def _reports_below(directory: Path) -> list[tuple[str, Report]]:
     if not directory.is_dir():
         raise FatalError(f"{directory} is no directory", "name one that holds reports")
-    files = sorted(directory.rglob("report.json"))[-REPORTS_MAX:]
-    return [(str(file.relative_to(directory)), read_report(file)) for file in files]
+    found = []
+    for file in sorted(directory.rglob("report.json"))[-REPORTS_MAX:]:
+        # One that cannot be read: `history` is who complains about it.
+        with suppress(FatalError):
+            found.append((str(file.relative_to(directory)), read_report(file)))
+    return found
+
+
+def _weight(named: tuple[str, Report]) -> tuple[bool, int, datetime]:
+    """Quick runs count least, then those of fewer rows, then the older ones."""
+    report = named[1]
+    rows = report.parameters.get("rows_max")
+    is_full = report.parameters.get("quick") != "true"
+    return is_full, rows if isinstance(rows, int) else 0, report.started_at

@@ -60,7 +60,7 @@ def contradictions(reports: Sequence[Report]) -> list[tuple[Value, ...]]:
     counts: dict[tuple[str, str], Counter[Verdict]] = {}
     for report in reports:
         for figure in report.figures:
-            key = (report.versions.get("hilum", ""), figure.title)
+            key = (report.versions.get("hilum", ""), figure.name)
             counts.setdefault(key, Counter())[figure.verdict] += 1
     return [
         (*key, found[Verdict.MET], found[Verdict.MISSED], found[Verdict.UNDECIDED])

@@ -7,6 +7,7 @@ before the first byte until then.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +39,7 @@ from load.stages.timeline import Stage, Timeline, build_timeline, failed_stages,
 EVERYWHERE = (Stage.PUBLISHED, Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED)
 # Sends that run at once; each has sender processes of its own.
 LANES_MAX = 64
-_EXAMPLES_MAX = 10
+_EXAMPLES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def follow_lanes(
     assert 0 < len(lanes) <= LANES_MAX, "a plan within its bounds"
     follower = Follower(stack.settings.kafka)
     try:
+        # What others left dirty is not ours, and what we leave dirty is.
+        os.sync()
         before = look(stack)
         forget_peaks(one.pid for one in before.processes.values())
         began = time.perf_counter()
@@ -142,6 +145,7 @@ def follow_lanes(
         outcomes = [one for send in sends for one in send.outcomes]
         _follow(follower, Completion(stack.settings.kafka, outcomes, until), deadline_s, progress)
         seconds = time.perf_counter() - began
+        os.sync()
         resources = used_between(before, look(stack))
         return _as_run(stack, follower, sends, outcomes, (tuple(until), seconds, resources))
     finally:

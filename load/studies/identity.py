@@ -21,7 +21,6 @@ INSTANCE_MAX = 10**8 - 1
 # say that the UID is of this generator and of which level, the other 28 are the four numbers.
 _UID_ROOT = "2.25."
 _GENERATOR = "148350967"
-UID_WIDTH = 43
 INSTANCE_NUMBER_WIDTH = 10
 SLICE_LOCATION_WIDTH = 16
 STUDIES_PER_PATIENT = 3

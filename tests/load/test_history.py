@@ -134,7 +134,13 @@ def test_one_version_that_is_both_met_and_missed_contradicts_itself(tmp_path: Pa
     )
     kept(tmp_path, met, later(1, missed))
     found = table(history(tmp_path), "Contradicting verdicts")
-    assert found.rows == (("abc", "durable ingest, a", 1, 1, 0),)
+    assert found.rows == (("abc", "a", 1, 1, 0),)
     # Another version may well miss what an earlier one met.
     other = replace(missed, versions={"hilum": "def"})
     assert contradictions([met, other]) == []
+    # Two peers of one cell share a title: meeting one goal and missing another is no contradiction.
+    two = sample_report(
+        replace(figure("a", 2.0), title="one cell"),
+        replace(figure("b", 0.5, verdict=Verdict.MISSED), title="one cell"),
+    )
+    assert contradictions([two, two]) == []
