@@ -74,16 +74,38 @@ def migrate(settings: ClickHouseSettings) -> list[str]:
     return apply(settings, migrations())
 
 
+def pending(settings: ClickHouseSettings) -> list[str]:
+    """Migrations that a database in use has not had; none where there is no database yet.
+
+    Writers of an earlier version must be stopped before these are applied: what a migration fills
+    a table from is not looked at again. Raises RetryableError, FatalError.
+    """
+    system = ClickHouseDatabase(settings.model_copy(update={"database": "system"}))
+    try:
+        known = system.query(
+            "SELECT name FROM system.tables WHERE database = {database:String}"
+            " AND name = 'migrations'",
+            {"database": settings.database},
+        )
+    finally:
+        system.close()
+    if not known:
+        return []
+    database = ClickHouseDatabase(settings)
+    try:
+        applied = _applied(database)
+    finally:
+        database.close()
+    return [migration.name for migration in migrations() if migration.name not in applied]
+
+
 def apply(settings: ClickHouseSettings, wanted: list[Migration]) -> list[str]:
     """`migrate` with the migrations given."""
     changes = _create_database(settings)
     database = ClickHouseDatabase(settings)
     try:
         database.command(_LEDGER.replace("{database}", settings.database))
-        applied = {
-            str(row["name"]): str(row["sha256"])
-            for row in database.query("SELECT name, sha256 FROM migrations FINAL")
-        }
+        applied = _applied(database)
         for migration in wanted:
             if migration.name not in applied:
                 _apply_one(database, migration)
@@ -97,6 +119,12 @@ def apply(settings: ClickHouseSettings, wanted: list[Migration]) -> list[str]:
     finally:
         database.close()
     return changes
+
+
+def _applied(database: ClickHouseDatabase) -> dict[str, str]:
+    """The text's hash by the name of each migration that the database has had."""
+    rows = database.query("SELECT name, sha256 FROM migrations FINAL")
+    return {str(row["name"]): str(row["sha256"]) for row in rows}
 
 
 def _create_database(settings: ClickHouseSettings) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from contracts.failures import FatalError, HilumError
 from infra.engines.local import engine_ports, engine_programs
 from infra.engines.program import Program
+from infra.migrate import pending
 from infra.provision import provision
 from infra.settings import Settings
 from operations.preflight import preflight
@@ -166,12 +167,23 @@ def _start_and_wait(start: Start, programs: Sequence[Program], timeout_s: float)
 def _provision(start: Start, settings: Settings) -> None:
     """Topics, buckets, tables. A failure is a problem, and no reason to keep gateways from work."""
     try:
+        _stop_index_writers(start, settings)
         for line in provision(settings):
             start.changes.append(line)
             start.progress(line)
     except HilumError as error:
         start.problems.append(f"provisioning: {error}")
         start.progress(start.problems[-1])
+
+
+def _stop_index_writers(start: Start, settings: Settings) -> None:
+    """Consumers of an earlier version write what a migration is about to fill tables from."""
+    sites = (settings.primary.clickhouse, settings.dr.clickhouse)
+    if any(pending(site) for site in sites):
+        consumers = tuple(consumer_ports())
+        running = [one.name for one in _states(start) if one.name.startswith(consumers)]
+        start.progress("the tables change: consumers are started anew")
+        start.supervisor.stop(running)
 
 
 def _report(start: Start, was_running: bool) -> StackReport:

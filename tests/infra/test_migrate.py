@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from consumers.index_compose import compose_instances
 from contracts.failures import FatalError, RetryableError
+from contracts.identity import ContentKey
 from infra.clickhouse import ClickHouseDatabase
-from infra.migrate import Migration, apply, migrate, migrations
+from infra.migrate import Migration, apply, migrate, migrations, pending
 from infra.settings import ClickHouseSettings, Settings
 from tests.engines import isolated_settings
 
@@ -69,6 +71,38 @@ def test_a_migration_that_broke_off_is_finished(clickhouse: ClickHouseSettings) 
     with pytest.raises(FatalError):
         apply(clickhouse, [ONE, broken])
     assert apply(clickhouse, [ONE, TWO]) == [f"clickhouse {clickhouse.database}: applied 0002_two"]
+
+
+def test_studies_of_an_earlier_version_are_what_the_index_writer_composes(
+    clickhouse: ClickHouseSettings,
+) -> None:
+    migrate(clickhouse)
+    database = ClickHouseDatabase(clickhouse)
+    database.command(
+        "INSERT INTO series_rows (study_instance_uid, series_instance_uid, instances, size_bytes,"
+        " modalities, sites, patients, first_received_at, knowledge)"
+        " SELECT concat('1.2.', toString(intDiv(number, 3))), concat('1.3.', toString(number)),"
+        " number, 10 * number, [concat('M', toString(number % 2))], ['north'],"
+        " [(concat('P', toString(number % 5)), '', '', NULL, '', 1, 1, now64(6), now64(6))],"
+        " toDateTime64(1700000000 + number, 6, 'UTC'), 1 FROM numbers(100)"
+    )
+    studies = [f"1.2.{number}" for number in range(34)]
+    compose_instances(database, [ContentKey(study, "", "", "") for study in studies])
+    composed = database.query("SELECT * FROM studies ORDER BY study_instance_uid")
+    assert [len(composed), sum(int(str(row["instances"])) for row in composed)] == [34, 4950]
+    database.command("TRUNCATE TABLE study_rows")
+    for statement in migrations()[7].statements(clickhouse.database):
+        database.command(statement)
+    assert database.query("SELECT * FROM studies ORDER BY study_instance_uid") == composed
+    database.close()
+
+
+def test_what_is_pending_is_told_of_a_database_in_use(clickhouse: ClickHouseSettings) -> None:
+    assert pending(clickhouse) == []  # nobody writes to what is not there
+    apply(clickhouse, migrations()[:-1])
+    assert pending(clickhouse) == [migrations()[-1].name]
+    migrate(clickhouse)
+    assert pending(clickhouse) == []
 
 
 def test_two_at_the_same_time_end_in_one_schema(clickhouse: ClickHouseSettings) -> None:
