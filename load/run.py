@@ -141,10 +141,6 @@ def _target_of(options: RunOptions) -> Target | None:
     if options.target is None:
         if options.confirm is not None:
             raise FatalError("--confirm confirms a --target", "name the target too")
-        if options.port_offset and not options.attach:
-            raise FatalError(
-                "--port-offset is the running stack's", "add --attach; a stack of its own chooses"
-            )
         return None
     if options.attach:
         raise FatalError("--attach and --target are two places to send to", "name one of them")
