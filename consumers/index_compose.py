@@ -111,33 +111,11 @@ GROUP BY study_instance_uid, series_instance_uid
 
 # A study is what its series are, the smallest Series Instance UID speaks for it. Read after the
 # series were written, so that of two writers the later one has seen the series of both.
+# The view says what a study is, so that a migration and this can never mean two things by it; its
+# filter prunes `series_rows` by primary key as if it stood inside.
 _STUDIES = """
-INSERT INTO study_rows (study_instance_uid, patient_id, issuer_of_patient_id, patient_name,
-    patient_birth_date, patient_sex, accession_number, study_date, study_time, study_description,
-    series, instances, sop_instances, size_bytes, modalities, sites, calling_ae_titles,
-    accession_numbers, patient_ids, first_received_at, last_received_at, last_archived_at,
-    knowledge)
-SELECT study_instance_uid, speaker.patient_id, speaker.issuer_of_patient_id, speaker.patient_name,
-    speaker.patient_birth_date, speaker.patient_sex, speaker.accession_number, speaker.study_date,
-    speaker.study_time, speaker.study_description, series, instances, sop_instances, size_bytes,
-    modalities, sites, calling_ae_titles, accession_numbers, patient_ids,
-    first_received_at, last_received_at, last_archived_at, knowledge
-FROM
-(
-    SELECT study_instance_uid, argMin(first_instance, series_instance_uid) AS speaker,
-        count() AS series, sum(s.instances) AS instances, sum(s.sop_instances) AS sop_instances,
-        sum(s.size_bytes) AS size_bytes,
-        arraySort(groupUniqArrayArray(s.modalities)) AS modalities,
-        arraySort(groupUniqArrayArray(s.sites)) AS sites,
-        arraySort(groupUniqArrayArray(s.calling_ae_titles)) AS calling_ae_titles,
-        arraySort(groupUniqArrayArray(s.accession_numbers)) AS accession_numbers,
-        arraySort(groupUniqArrayArray(s.patients.patient_id)) AS patient_ids,
-        min(s.first_received_at) AS first_received_at, max(s.last_received_at) AS last_received_at,
-        max(s.last_archived_at) AS last_archived_at, sum(s.knowledge) AS knowledge
-    FROM series_rows AS s FINAL
-    WHERE study_instance_uid IN {studies:Array(String)}
-    GROUP BY study_instance_uid
-)
+INSERT INTO study_rows SELECT * FROM study_rows_of_series
+WHERE study_instance_uid IN {studies:Array(String)}
 """
 
 # Pair by pair: other transfer syntaxes, other_encoding; else equal headers or pixel data of

@@ -35,8 +35,7 @@ ENGINE = ReplacingMergeTree(knowledge)
 ORDER BY study_instance_uid
 COMMENT 'Counts per study, one row per study once merged; read the view studies';
 
--- What an index writer of this version would have composed. Writers of earlier versions must not
--- run meanwhile (`hilum up` stops them): what they add to a study's series is not seen again.
+-- What index writers compose, study by study, and what this migration fills the table with.
 CREATE OR REPLACE VIEW {database}.study_rows_of_series AS
 SELECT
     study_instance_uid, speaker.patient_id, speaker.issuer_of_patient_id, speaker.patient_name,
@@ -65,9 +64,11 @@ FROM
     FROM {database}.series_rows AS s FINAL
     GROUP BY study_instance_uid
 )
-COMMENT 'What study_rows says, composed anew from all series; for comparing, not for asking';
+COMMENT 'What study_rows says, composed anew from its series; for index writers';
 
--- In sixteen parts, each within the time that one statement has; repeating them changes nothing.
+-- Writers of earlier versions must not run meanwhile (`hilum up` stops them): what they add to a
+-- study's series is not seen again. In sixteen parts, each within the time that one statement has;
+-- repeating them changes nothing.
 INSERT INTO {database}.study_rows SELECT * FROM {database}.study_rows_of_series
 WHERE cityHash64(study_instance_uid) % 16 = 0;
 
