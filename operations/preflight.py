@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from infra.engines.cache import cache_directory
 from infra.engines.kafka import is_kafka_cached
 from infra.engines.s3 import is_minio_cached
 from infra.settings import LocalSettings
+from operations.ports import is_port_free
 
 JAVA_MIN = (17,)
 GO_MIN = (1, 24)
@@ -133,18 +133,6 @@ def _ports(ports: Mapping[str, Sequence[int]]) -> list[Missing]:
         )
         for name, port in taken
     ]
-
-
-def is_port_free(port: int) -> bool:
-    """Whether a server could listen on this port of loopback now."""
-    with socket.socket() as probe:
-        # As servers do: connections of an earlier stack that still linger are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _holders() -> dict[int, str]:

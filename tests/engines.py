@@ -13,7 +13,6 @@ import argparse
 import ctypes
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -37,13 +36,11 @@ from infra.engines.local import engine_programs
 from infra.engines.program import Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
-from operations.preflight import is_port_free
+from operations.ports import free_port_offset
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 ENGINES_VARIABLE = "HILUM_TEST_ENGINES"
-# Below Linux' range of ephemeral ports, so that no client takes a port meanwhile.
-PORT_OFFSETS = range(2_100, 23_000, 50)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -133,17 +130,6 @@ def start_engines(
         else:
             return engines
     raise AssertionError("the last attempt returned or raised")
-
-
-def free_port_offset() -> int:
-    """An offset at which no port of the local stack is in use."""
-    offsets = list(PORT_OFFSETS)
-    random.SystemRandom().shuffle(offsets)
-    bases = (8081, 8123, 8124, 9000, 9001, 9092, 9093, 9100, 9101)
-    for offset in offsets:
-        if all(is_port_free(base + offset) for base in bases):
-            return offset
-    raise RuntimeError("no free run of ports")
 
 
 def isolated_settings(settings: Settings, directory: Path) -> Settings:

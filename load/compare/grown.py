@@ -6,18 +6,14 @@ machine; nothing is measured here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from contracts.failures import FatalError
 from load.compare.bench import Bench, Measured, Measurement
 from load.compare.goals import GOALS, GROWTH
+from load.report.earlier import earlier_reports
 from load.report.machine import machine, machine_name
 from load.report.model import Figure, Report, Verdict
-from load.report.write import JSON_NAME, read_report
 
-REPORTS_MAX = 1_000
 NEXT_STEP = "run ./hilum load growth"
 
 
@@ -28,7 +24,7 @@ def growth_rows() -> Measurement:
 
 def take_growth(bench: Bench) -> Measured:
     """For each goal of growth its figure of the newest report that has it."""
-    reports = sorted(_growth_reports(bench.reports), key=_rank)
+    reports = [one for _, one in earlier_reports(bench.reports) if one.command == GROWTH]
     here = machine_name(machine())
     figures, absent = [], {}
     for goal in GOALS:
@@ -40,23 +36,6 @@ def take_growth(bench: Bench) -> Measured:
         else:
             absent[goal.name] = NEXT_STEP
     return Measured(figures=tuple(figures), absent=absent)
-
-
-def _growth_reports(directory: Path) -> Iterator[Report]:
-    for path in sorted(directory.glob(f"*/{JSON_NAME}"))[-REPORTS_MAX:]:
-        try:
-            report = read_report(path)
-        except FatalError:
-            continue  # written by another version: history is who complains about it
-        if report.command == GROWTH:
-            yield report
-
-
-def _rank(report: Report) -> tuple[bool, int, str]:
-    """A full run outranks any quick one, more rows outrank fewer, then the newest."""
-    rows = report.parameters.get("rows_max")
-    is_full = report.parameters.get("quick") != "true"
-    return is_full, rows if isinstance(rows, int) else 0, report.started_at.isoformat()
 
 
 def _of(report: Report, name: str) -> Figure | None:

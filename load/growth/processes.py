@@ -7,7 +7,6 @@ everything listens on loopback only. It must not touch a stack that somebody els
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,15 +21,12 @@ from infra.engines.local import engine_programs
 from infra.engines.program import Probe, Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
-from operations.preflight import is_port_free
+from operations.ports import free_port_offset
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.05
 LOG_LINES = 10
-# Steps below Linux' range of ephemeral ports, so that no client takes a port meanwhile.
-PORT_OFFSETS = range(2_100, 23_000, 50)
-_LOCAL_PORTS = (8081, 8123, 8124, 9000, 9001, 9092, 9093, 9100, 9101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ def engines(directory: Path, wanted: Sequence[str]) -> Iterator[tuple[Settings, 
     Their data is under `directory` and stays there. Raises RetryableError, FatalError (an engine
     cannot be obtained).
     """
-    settings = validate(local_stack_tree(directory, _free_offset()), "growth")
+    settings = validate(local_stack_tree(directory, free_port_offset()), "growth")
     chosen = [p for p in engine_programs(settings, directory) if p.name in wanted]
     with children() as started:
         running = [started(program, directory) for program in chosen]
@@ -125,12 +121,3 @@ def await_ready(child: Child, probe: Probe) -> None:
 def cpu_seconds(running: Sequence[Child]) -> Mapping[str, float]:
     """CPU seconds by process name."""
     return {child.name: child.cpu_s() for child in running}
-
-
-def _free_offset() -> int:
-    offsets = list(PORT_OFFSETS)
-    random.SystemRandom().shuffle(offsets)
-    for offset in offsets:
-        if all(is_port_free(port + offset) for port in _LOCAL_PORTS):
-            return offset
-    raise RetryableError("looking for a run of free ports: there is none")

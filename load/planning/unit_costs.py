@@ -7,16 +7,13 @@ with its machine and date; a figure that a report could not measure never replac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from contracts.failures import FatalError
+from load.report.earlier import earlier_reports
 from load.report.model import Figure, Report, Verdict
-from load.report.write import read_report
 
-REPORTS_MAX = 500
 # Other programs shared the cores that day: CPU times hold, wall times are rather too long.
 _BUILT_IN = "built-in, 2 cores, 23 GB, ext4, 2026-11-22, not alone: "
 
@@ -116,7 +113,7 @@ def _measured(cost: UnitCost, found: Mapping[str, tuple[str, Figure]]) -> UnitCo
 def _newest_figures(reports: Sequence[tuple[str, Report]]) -> Mapping[str, tuple[str, Figure]]:
     wanted = {cost.figure for cost in BUILT_IN if cost.figure}
     newest: dict[str, tuple[str, Figure]] = {}
-    for file, report in sorted(reports, key=_weight):
+    for file, report in reports:
         for figure in report.figures:
             is_measured = figure.verdict is not Verdict.NOT_MEASURED and (figure.value or 0) > 0
             if figure.name in wanted and is_measured:
@@ -127,17 +124,4 @@ def _newest_figures(reports: Sequence[tuple[str, Report]]) -> Mapping[str, tuple
 def _reports_below(directory: Path) -> list[tuple[str, Report]]:
     if not directory.is_dir():
         raise FatalError(f"{directory} is no directory", "name one that holds reports")
-    found = []
-    for file in sorted(directory.rglob("report.json"))[-REPORTS_MAX:]:
-        # One that cannot be read: `history` is who complains about it.
-        with suppress(FatalError):
-            found.append((str(file.relative_to(directory)), read_report(file)))
-    return found
-
-
-def _weight(named: tuple[str, Report]) -> tuple[bool, int, datetime]:
-    """Quick runs count least, then those of fewer rows, then the older ones."""
-    report = named[1]
-    rows = report.parameters.get("rows_max")
-    is_full = report.parameters.get("quick") != "true"
-    return is_full, rows if isinstance(rows, int) else 0, report.started_at
+    return [(str(file.relative_to(directory)), one) for file, one in earlier_reports(directory)]

@@ -20,8 +20,9 @@ from contracts.failures import RetryableError
 from edge_gateway.spool import SpooledDelivery, SpoolReader, SpoolReleaser
 from infra.engines.program import Probe
 from infra.local_stack import local_stack_tree
-from load.receivers.process import OwnProcess, ProcessReceiver, free_ports, own_process
+from load.receivers.process import OwnProcess, ProcessReceiver, own_process
 from load.senders.model import Target
+from operations.ports import free_ports
 from operations.stack_files import to_toml, write_private
 
 GATEWAY = "load"

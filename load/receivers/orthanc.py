@@ -18,11 +18,11 @@ from load.receivers.process import (
     OwnProcess,
     ProcessReceiver,
     first_line,
-    free_ports,
     own_process,
 )
 from load.senders.model import Target
 from operations.peers import find
+from operations.ports import free_ports
 
 PROGRAM = "Orthanc"
 PACKAGE = "orthanc"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,7 @@ from edge_gateway.association.pdu import ProtocolError
 from edge_gateway.scu import AssociationRejected, Peer, echo
 from load.senders.model import Target
 from operations.context import CHECKOUT
+from operations.ports import free_ports
 
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 15.0
@@ -178,20 +179,39 @@ class ProcessReceiver:
         self._process.wait_until(lambda: _answers(self._target), "no answer to C-ECHO")
 
 
-def free_ports(count: int) -> tuple[int, ...]:
-    """Different ports of loopback that nobody listens on at this moment."""
-    with ExitStack() as probes:
-        # All held at once: a port that was let go may be given out again.
-        held = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return tuple(int(probe.getsockname()[1]) for probe in held)
+class FilesReceiver(ProcessReceiver):
+    """A receiver that writes a file for each instance into one directory."""
+
+    def __init__(self, process: OwnProcess, target: Target, objects: Path) -> None:
+        super().__init__(process, target)
+        self._objects = objects
+
+    def clear(self) -> None:
+        """Deletes the files it wrote; what it removes itself meanwhile is gone as well."""
+        with os.scandir(self._objects) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    Path(entry.path).unlink(missing_ok=True)
 
 
-def remove_files(directory: Path) -> None:
-    """Deletes the files in a directory; what its owner removes meanwhile is gone as well."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                Path(entry.path).unlink(missing_ok=True)
+@contextmanager
+def files_receiver(
+    name: str, ae_title: str, directory: Path, command_of: Callable[[int, Path], Sequence[str]]
+) -> Iterator[FilesReceiver]:
+    """Runs a program that writes files; `command_of` is asked with its port and its directory.
+
+    Raises FatalError when it does not answer in time.
+    """
+    objects = directory / "objects"
+    objects.mkdir(parents=True, exist_ok=True)
+    (port,) = free_ports(1)
+    try:
+        with own_process(name, command_of(port, objects), directory) as process:
+            running = FilesReceiver(process, Target("127.0.0.1", port, ae_title), objects)
+            running.wait_for_echo()
+            yield running
+    finally:
+        shutil.rmtree(objects, ignore_errors=True)
 
 
 def first_line(command: Sequence[str]) -> str | None:

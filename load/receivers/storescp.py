@@ -6,38 +6,17 @@ instance may be lost with the power.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.failures import FatalError
-from load.receivers.process import (
-    OwnProcess,
-    ProcessReceiver,
-    first_line,
-    free_ports,
-    own_process,
-    remove_files,
-)
-from load.senders.model import Target
+from load.receivers.process import FilesReceiver, files_receiver, first_line
 from operations.peers import find
 
 PROGRAM = "storescp"
 PACKAGE = "dcmtk"
 AE_TITLE = "STORESCP"
-
-
-class RunningStorescp(ProcessReceiver):
-    """A listening storescp and the children of its associations."""
-
-    def __init__(self, process: OwnProcess, target: Target, objects: Path) -> None:
-        super().__init__(process, target)
-        self._objects = objects
-
-    def clear(self) -> None:
-        """Deletes the files it wrote."""
-        remove_files(self._objects)
 
 
 def version() -> str | None:
@@ -53,19 +32,14 @@ def dcmtk_version(program: str) -> str | None:
 
 
 @contextmanager
-def run_storescp(directory: Path) -> Iterator[RunningStorescp]:
+def run_storescp(directory: Path) -> Iterator[FilesReceiver]:
     """`storescp --fork` that accepts every transfer syntax it knows."""
     program = find(PROGRAM)
     if program is None:
         raise FatalError("storescp is not installed", f"apt-get install {PACKAGE}")
-    objects = directory / "objects"
-    objects.mkdir(parents=True, exist_ok=True)
-    (port,) = free_ports(1)
-    command = [program, "--fork", "+xa", "-aet", AE_TITLE, "-od", str(objects), str(port)]
-    try:
-        with own_process(PROGRAM, command, directory) as process:
-            running = RunningStorescp(process, Target("127.0.0.1", port, AE_TITLE), objects)
-            running.wait_for_echo()
-            yield running
-    finally:
-        shutil.rmtree(objects, ignore_errors=True)
+
+    def command(port: int, objects: Path) -> Sequence[str]:
+        return (program, "--fork", "+xa", "-aet", AE_TITLE, "-od", str(objects), str(port))
+
+    with files_receiver(PROGRAM, AE_TITLE, directory, command) as running:
+        yield running

@@ -25,13 +25,12 @@ from load.progress import Progress
 from load.senders import Target
 from load.stages.resources import look_at
 from operations import stack
-from operations.preflight import is_port_free
+from operations.ports import is_port_free
 from operations.stack_programs import stack_ports
 
-# Several runs on one machine each take one; the engines of tests lie below. These ports are in the
-# range of ephemeral ones, so that any of a stack's 17 may be some connection's for the moment: on
-# a machine with 600 connections three of four offsets were not free.
-PORT_OFFSETS = range(31_000, 51_000, 1000)
+# Several runs on one machine each take one. All of a stack's ports lie below the range of ephemeral
+# ones: above it any of the 17 may be some connection's for the moment.
+PORT_OFFSETS = range(4_000, 20_000, 1000)
 CALLING_AE_TITLE = "HILUM-LOAD"
 SETTLE_S, QUIET_S = 30.0, 1.0
 _POLL_S = 0.25

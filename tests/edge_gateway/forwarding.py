@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.settings import Settings, overlay, validate
+from operations.ports import free_ports
 from operations.stack_files import to_toml
 
 DEADLINE_S = 40.0
@@ -35,13 +35,6 @@ def eventually(is_so: Callable[[], bool], what: str, pause_s: float = 0.05) -> N
         time.sleep(pause_s)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def forwarder_settings(settings: Settings, **gateway: object) -> Settings:
     """The settings with a fast gateway `north` on ports of its own."""
     tree = json.loads(settings.model_dump_json(exclude_none=True))
@@ -49,7 +42,7 @@ def forwarder_settings(settings: Settings, **gateway: object) -> Settings:
         tree[site]["object_store"]["secret_key"] = "not-used-here"
         tree[site]["clickhouse"].pop("password", None)
     changes: dict[str, Any] = {
-        "forwarder_http_port": free_port(),
+        "forwarder_http_port": free_ports(1)[0],
         "state_interval_s": 0.5,
         "spool": {"segment_bytes": SEGMENT_BYTES, "free_bytes_min": 0},
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from edge_gateway.scu import Peer, echo
 from edge_gateway.spool import AssociationClosed, Ending, SpooledDelivery
 from infra.local_stack import local_stack_tree
 from load.hostile.raw_peer import ABORT, P_DATA, RawPeer, data_set, pdu, pdv, store_command
+from operations.ports import free_ports
 from operations.stack_files import to_toml
 from tests.edge_gateway.running_gateway import MIB, eventually, stored
 
@@ -32,19 +32,14 @@ ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = 1
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class ReceiveProcess:
     """`python -m edge_gateway receive` of gateway north, with nothing else in the world."""
 
     def __init__(self, directory: Path, **overrides: Any) -> None:
         tree = local_stack_tree(directory, 0)
         gateway = tree["gateways"]["north"]
-        gateway |= {"dicom_port": free_port(), "http_port": free_port()} | overrides
+        self.port, self._http_port = free_ports(2)
+        gateway |= {"dicom_port": self.port, "http_port": self._http_port} | overrides
         gateway["spool"] = {
             "directory": str(directory / "spool"),
             "segment_bytes": 4 * MIB,
@@ -56,8 +51,6 @@ class ReceiveProcess:
         self.settings.write_text(to_toml(tree))
         self.spool = directory / "spool"
         self.log = directory / "receive.log"
-        self.port: int = gateway["dicom_port"]
-        self._http_port: int = gateway["http_port"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ReceiveProcess:

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from infra.engines.s3 import versitygw_binary
 from infra.object_store import S3ObjectStore
 from infra.settings import ObjectStoreSettings, Settings
+from operations.ports import free_ports
 
 READY_WITHIN_S = 60.0
 
@@ -25,9 +26,7 @@ READY_WITHIN_S = 60.0
 def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings]:
     """versitygw on a directory: an S3 that shares no code with MinIO."""
     data = tmp_path_factory.mktemp("versitygw")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     store = ObjectStoreSettings(
         endpoint=f"127.0.0.1:{port}",
         access_key="hilum",

@@ -67,14 +67,6 @@ def scripted_peer(script: Script) -> Iterator[ScriptedPeer]:
             listener.shutdown(socket.SHUT_RDWR)
 
 
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
-
-
 def _accept(listener: socket.socket, peer: ScriptedPeer) -> None:
     with contextlib.suppress(OSError):
         while True:

@@ -19,9 +19,10 @@ from load.senders import LeanOptions, Planned
 from load.stages import Stage, attached_stack, whole_way
 from load.stages.whole_way import EVERYWHERE
 from load.studies import Identity, default_cache, templates
+from operations.ports import free_ports
 from operations.stack import StackOptions
 from tests.end_to_end.local_stack import ROOT, LocalStack, assert_clean
-from tests.load.scripted_peer import Script, free_port, scripted_peer
+from tests.load.scripted_peer import Script, scripted_peer
 
 INSTANCES = 38
 
@@ -98,7 +99,7 @@ def test_a_target_that_does_not_take_it_is_told_by_name(script: Script, said: st
 
 def test_a_target_that_refuses_is_told_by_name() -> None:
     with Progress() as progress:
-        address = f"NOBODY@127.0.0.1:{free_port()}"
+        address = f"NOBODY@127.0.0.1:{free_ports(1)[0]}"
         report = run_run(RunOptions("smoke", target=address, instances_max=2), progress)
     assert not report.ok and "refused" in report.failures[0].what
 

@@ -12,8 +12,9 @@ from load.senders import LeanOptions, Outcome, Planned, SendRun, Target, ceiling
 from load.senders.ceiling import ceiling_run
 from load.senders.latency import latency_histogram, merged, quantiles_us
 from load.studies import Identity, stamp
+from operations.ports import free_ports
 from tests.edge_gateway.running_gateway import AE_TITLE, running_gateway
-from tests.load.scripted_peer import Script, free_port, scripted_peer
+from tests.load.scripted_peer import Script, scripted_peer
 from tests.load.sender_templates import planned, small_template
 
 
@@ -77,7 +78,7 @@ def test_every_status_is_kept_by_its_number() -> None:
 
 
 def test_a_refused_connection_is_a_problem_of_every_instance() -> None:
-    target = Target("127.0.0.1", free_port(), "NOBODY")
+    target = Target("127.0.0.1", free_ports(1)[0], "NOBODY")
     run = send_lean(target, planned(small_template(), 5), LeanOptions(reconnects_max=1))
     assert run.problems == Counter({"no association: refused": 5})
     assert run.association_problems == {"refused": 2}

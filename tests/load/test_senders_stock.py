@@ -15,8 +15,9 @@ from contracts.failures import FatalError
 from load.senders import SendRun, StockOptions, Target, send_stock, stock_version
 from load.senders.stock_output import read_output
 from load.studies import Identity, stamp, write_part10
+from operations.ports import free_ports
 from tests.edge_gateway.running_gateway import AE_TITLE, running_gateway
-from tests.load.scripted_peer import Script, free_port, scripted_peer
+from tests.load.scripted_peer import Script, scripted_peer
 from tests.load.sender_templates import small_template
 
 needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="no DCMTK here")
@@ -116,7 +117,7 @@ def test_a_context_that_is_not_accepted_is_named(tmp_path: Path, program: Progra
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_refused_connection_is_named(tmp_path: Path, program: Program) -> None:
     files = list(part10_files(tmp_path, 3).values())
-    run = send_stock(Target("127.0.0.1", free_port(), "NOBODY"), files, options(program))
+    run = send_stock(Target("127.0.0.1", free_ports(1)[0], "NOBODY"), files, options(program))
     assert run.problems == Counter({"refused": 3})
     assert run.rate == 0
 

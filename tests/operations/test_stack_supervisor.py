@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ import pytest
 from contracts.failures import FatalError
 from infra.engines.program import Probe, Program
 from operations import stack_start
+from operations.ports import free_ports
 from operations.stack_files import StackFiles, StackRecord, create_directories, stack_files
 from operations.stack_leftovers import end_marked_processes, marked_processes
 from operations.stack_states import ProcessState, process_states
@@ -77,9 +77,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def program(directory: Path, name: str, source: str) -> Program:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
+    (port,) = free_ports(1)
     script = directory / f"{name}.py"
     script.write_text(source)
     command = (sys.executable, str(script), str(port))
