@@ -8,19 +8,24 @@ It must not be used without inserting the halves first, and it must not decide b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from contracts.identity import ContentKey
 from infra.seams import Database
 
-# One field of a request holds 128 KiB at most (ClickHouse's http_max_field_value_size); a
-# SHA-256 in an array takes 67 bytes of it.
-CONTENTS_PER_STATEMENT_MAX = 1_000
+# One field of a request holds 128 KiB at most (ClickHouse's http_max_field_value_size): the
+# digits of a hash take 12 bytes of it, a UID 68.
+CONTENTS_PER_STATEMENT_MAX = 8_000
+UIDS_PER_STATEMENT_MAX = 1_500
+# 32 bits of a SHA-256 name a content among those of its study; one that they name by chance is
+# composed once more, which changes nothing.
+_HASH_DIGITS = 8
 
 _KEY = "study_instance_uid, series_instance_uid, sop_instance_uid, content_sha256"
 # The study prunes by the primary key, the hash names the content.
 _TOUCHED = (
-    "study_instance_uid IN {studies:Array(String)} AND content_sha256 IN {contents:Array(String)}"
+    "study_instance_uid IN {studies:Array(String)}"
+    f" AND substring(content_sha256, 1, {_HASH_DIGITS}) IN {{contents:Array(String)}}"
 )
 
 _DESCRIBED = (
@@ -32,7 +37,9 @@ _DESCRIBED = (
 )
 
 # The newest scan describes the content, of equal ones the earliest delivery's: the same bytes
-# may have come under two transfer syntaxes, and a row is never mixed from both.
+# may have come under two transfer syntaxes, and a row is never mixed from both. Which row that is
+# follows from narrow columns; the wide ones are read once and neither sorted nor grouped. A row
+# that stands twice in `received` comes twice and is merged into one.
 _INSTANCES = f"""
 INSERT INTO instance_rows ({_KEY}, {_DESCRIBED}, site, calling_ae_title, called_ae_title,
     received_at, deliveries, archived_at, bucket, object_key, offset_bytes, length_bytes, knowledge)
@@ -41,26 +48,30 @@ SELECT {_KEY}, {_DESCRIBED}, first.4, first.5, first.6,
     received_rows + archived_rows
 FROM
 (
-    SELECT {_KEY},
-        min((object_key, offset_bytes, length_bytes, bucket, archived_at)) AS location,
-        uniqExact(delivery_id, object_key) AS archived_rows
-    FROM archived WHERE {_TOUCHED} GROUP BY {_KEY}
-) AS a
+    SELECT {_KEY}, delivery_id, scanner_version, {_DESCRIBED} FROM received WHERE {_TOUCHED}
+) AS d
 INNER JOIN
 (
-    SELECT {_KEY},
-        min((received_at, delivery_id, gateway_id, site, calling_ae_title, called_ae_title))
-            AS first,
-        uniqExact(delivery_id) AS deliveries,
-        uniqExact(delivery_id, scanner_version) AS received_rows
-    FROM received WHERE {_TOUCHED} GROUP BY {_KEY}
-) AS f USING ({_KEY})
-INNER JOIN
-(
-    SELECT {_KEY}, {_DESCRIBED} FROM received
-    WHERE {_TOUCHED} AND ({_KEY}) IN (SELECT {_KEY} FROM archived WHERE {_TOUCHED})
-    ORDER BY scanner_version DESC, received_at, delivery_id LIMIT 1 BY {_KEY}
-) AS d USING ({_KEY})
+    SELECT {_KEY}, -newest.1 AS scanner_version, newest.3 AS delivery_id,
+        first, deliveries, received_rows, location, archived_rows
+    FROM
+    (
+        SELECT {_KEY},
+            min((received_at, delivery_id, gateway_id, site, calling_ae_title, called_ae_title))
+                AS first,
+            min((-toInt64(scanner_version), received_at, delivery_id)) AS newest,
+            uniqExact(delivery_id) AS deliveries,
+            uniqExact(delivery_id, scanner_version) AS received_rows
+        FROM received WHERE {_TOUCHED} GROUP BY {_KEY}
+    ) AS f
+    INNER JOIN
+    (
+        SELECT {_KEY},
+            min((object_key, offset_bytes, length_bytes, bucket, archived_at)) AS location,
+            uniqExact(delivery_id, object_key) AS archived_rows
+        FROM archived WHERE {_TOUCHED} GROUP BY {_KEY}
+    ) AS a USING ({_KEY})
+) AS w USING ({_KEY}, delivery_id, scanner_version)
 """
 
 _PATIENT = "patient_id, issuer_of_patient_id, patient_name, patient_birth_date, patient_sex"
@@ -97,13 +108,8 @@ FROM
         min(i.received_at) AS first_received_at, max(i.received_at) AS last_received_at,
         max(i.archived_at) AS last_archived_at, sum(i.knowledge) AS knowledge
     FROM instance_rows AS i FINAL
-    WHERE study_instance_uid != '' AND (study_instance_uid, series_instance_uid) IN
-    (
-        SELECT study_instance_uid, series_instance_uid FROM archived WHERE {_TOUCHED}
-        UNION DISTINCT
-        SELECT study_instance_uid, series_instance_uid FROM received WHERE {_TOUCHED}
-    )
-    AND study_instance_uid IN {{studies:Array(String)}}
+    WHERE study_instance_uid != '' AND study_instance_uid IN {{studies:Array(String)}}
+        AND series_instance_uid IN {{series:Array(String)}}
     GROUP BY study_instance_uid, series_instance_uid, id, issuer
 ) AS p
 GROUP BY study_instance_uid, series_instance_uid
@@ -146,7 +152,7 @@ FROM
             min(received_at) AS first_at, max(received_at) AS last_at,
             uniqExact(delivery_id, scanner_version) AS rows_seen
         FROM sop_contents AS s
-        WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM received WHERE {_TOUCHED})
+        WHERE sop_instance_uid IN {{sops:Array(String)}}
         GROUP BY sop_instance_uid, transfer_syntax_uid, study_instance_uid, series_instance_uid,
             content_sha256
     ) AS c
@@ -156,6 +162,31 @@ GROUP BY sop_instance_uid
 HAVING length(groupUniqArrayArray(keys)) > 1
 """
 
+# Narrow, because nearly no SOP Instance has more than one content.
+_SEVERAL = f"""
+SELECT sop_instance_uid FROM sop_contents
+WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM received WHERE {_TOUCHED})
+GROUP BY sop_instance_uid
+HAVING uniqExact(study_instance_uid, series_instance_uid, content_sha256) > 1
+ORDER BY sop_instance_uid
+"""
+
+_ARCHIVED = f"SELECT DISTINCT content_sha256 FROM archived WHERE {_TOUCHED}"
+
+
+def archived_among(database: Database, contents: Sequence[ContentKey]) -> list[ContentKey]:
+    """Those of `contents` that a pack holds; asked after inserting the other half of each.
+
+    What is not among them is composed by whoever inserts its second half, because that writer
+    finds the first one. Raises RetryableError, FatalError.
+    """
+    found = {
+        row["content_sha256"]
+        for parameters in _statements(contents)
+        for row in database.query(_ARCHIVED, parameters)
+    }
+    return [content for content in contents if content.content_sha256 in found]
+
 
 def compose_instances(database: Database, contents: Sequence[ContentKey]) -> None:
     """Writes every whole instance among `contents`, and the series and studies that hold one.
@@ -163,8 +194,7 @@ def compose_instances(database: Database, contents: Sequence[ContentKey]) -> Non
     On return the views `instances`, `series`, `studies` and `patients` tell what both halves
     hold. Idempotent. Raises RetryableError, FatalError.
     """
-    for part in _parts(contents):
-        parameters = _parameters(part)
+    for parameters in _statements(contents):
         database.command(_INSTANCES, parameters)
         database.command(_SERIES, parameters)
         database.command(_STUDIES, parameters)
@@ -175,19 +205,29 @@ def compose_conflicts(database: Database, contents: Sequence[ContentKey]) -> Non
 
     Idempotent. Raises RetryableError, FatalError.
     """
-    for part in _parts(contents):
-        database.command(_CONFLICTS, _parameters(part))
+    for parameters in _statements(contents):
+        several = [row["sop_instance_uid"] for row in database.query(_SEVERAL, parameters)]
+        for start in range(0, len(several), UIDS_PER_STATEMENT_MAX):
+            part = several[start : start + UIDS_PER_STATEMENT_MAX]
+            database.command(_CONFLICTS, {"sops": part})
 
 
-def _parts(contents: Sequence[ContentKey]) -> Iterator[Sequence[ContentKey]]:
-    # Sorted, so that a study's contents meet in one statement.
-    ordered = sorted(set(contents))
-    for start in range(0, len(ordered), CONTENTS_PER_STATEMENT_MAX):
-        yield ordered[start : start + CONTENTS_PER_STATEMENT_MAX]
+def _statements(contents: Sequence[ContentKey]) -> Iterator[Mapping[str, object]]:
+    """The parameters of each statement; those of one study meet in one statement if they can."""
+    studies: set[str] = set()
+    series: set[str] = set()
+    hashes: set[str] = set()
+    for content in sorted(set(contents)):
+        is_full = len(hashes) >= CONTENTS_PER_STATEMENT_MAX
+        if is_full or max(len(studies), len(series)) >= UIDS_PER_STATEMENT_MAX:
+            yield _parameters(studies, series, hashes)
+            studies, series, hashes = set(), set(), set()
+        studies.add(content.study_instance_uid)
+        series.add(content.series_instance_uid)
+        hashes.add(content.content_sha256[:_HASH_DIGITS])
+    if hashes:
+        yield _parameters(studies, series, hashes)
 
 
-def _parameters(contents: Sequence[ContentKey]) -> dict[str, object]:
-    return {
-        "studies": sorted({content.study_instance_uid for content in contents}),
-        "contents": sorted({content.content_sha256 for content in contents}),
-    }
+def _parameters(studies: set[str], series: set[str], hashes: set[str]) -> Mapping[str, object]:
+    return {"studies": sorted(studies), "series": sorted(series), "contents": sorted(hashes)}

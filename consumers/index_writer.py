@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumers import index_rows as rows
-from consumers.index_compose import compose_conflicts, compose_instances
+from consumers.index_compose import archived_among, compose_conflicts, compose_instances
 from consumers.index_header import describe
 from contracts.events import (
     Area,
@@ -55,8 +55,10 @@ class IndexWriter:
         deliveries = rows.delivery_columns(described, archived, replicated, receipts, now)
         self._insert("delivery_rows", deliveries)
         told = [event.content for event, _ in regular]
-        located = [member.content for _, member in rows.members_of(packs)]
-        compose_instances(self._database, told + located)
+        located = {member.content for _, member in rows.members_of(packs)}
+        waiting = [content for content in told if content not in located]
+        whole = archived_among(self._database, waiting)
+        compose_instances(self._database, [*located, *whole])
         compose_conflicts(self._database, told)
 
     def _insert(self, table: str, columns: rows.Columns) -> None:
