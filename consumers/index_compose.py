@@ -127,7 +127,7 @@ WHERE study_instance_uid IN {studies:Array(String)}
 # Pair by pair: other transfer syntaxes, other_encoding; else equal headers or pixel data of
 # different length, other_pixels; else other_header. Over all pairs the gravest is shown, so that
 # a router's re-encoding never hides changed pixels.
-_CONFLICTS = f"""
+_CONFLICTS = """
 INSERT INTO conflict_rows (sop_instance_uid, kind, contents, study_instance_uids, content_sha256s,
     transfer_syntax_uids, sites, first_received_at, last_received_at, knowledge)
 SELECT sop_instance_uid,
@@ -152,7 +152,7 @@ FROM
             min(received_at) AS first_at, max(received_at) AS last_at,
             uniqExact(delivery_id, scanner_version) AS rows_seen
         FROM sop_contents AS s
-        WHERE sop_instance_uid IN {{sops:Array(String)}}
+        WHERE sop_instance_uid IN {sops:Array(String)}
         GROUP BY sop_instance_uid, transfer_syntax_uid, study_instance_uid, series_instance_uid,
             content_sha256
     ) AS c
