@@ -44,7 +44,7 @@ class Capacity:
 
 
 class Admission:
-    """Judges (calling AE title, called AE title, source address) and counts who is inside.
+    """Judges (calling, called AE title, source address, certificate) and counts who is inside.
 
     Safe from any thread. `capacity` is asked at each association (the spool's watermark).
     """
@@ -61,19 +61,30 @@ class Admission:
         with self._lock:
             return self._active.total()
 
-    def enter(self, calling: str, called: str, address: str) -> Admitted | Refusal:
+    def enter(
+        self, calling: str, called: str, address: str, identities: frozenset[str] = frozenset()
+    ) -> Admitted | Refusal:
         """A place, or the refusal. Titles are without padding; '' is no title and never admitted.
 
-        Unknown calling AE title or network: 1/1/3. Wrong called AE title: 1/1/7 (PS3.8 9.3.4).
+        `identities` are those of the verified client certificate, none without one. Unknown
+        calling AE title or network, or another's certificate: 1/1/3. Wrong called AE title:
+        1/1/7 (PS3.8 9.3.4).
         """
         callers = [rule for rule in self._gateway.admit if _is_caller(rule, calling, address)]
         if not callers:
             return Refusal(status.UNKNOWN_CALLING, "no rule for this AE title and network")
+        if self._is_bound(calling):
+            # A rule for any AE title would let everybody in under this one's name.
+            callers = [rule for rule in callers if rule.calling_ae_title.strip() != ANY]
+        callers = [rule for rule in callers if _shows_certificate(rule, identities)]
+        if not callers:
+            reason = "certificate of another" if identities else "no client certificate"
+            return Refusal(status.CERTIFICATE_MISMATCH, f"{reason}, for this AE title")
         rules = [rule for rule in callers if self._is_called(rule, called)]
         if not rules:
             return Refusal(status.UNKNOWN_CALLED, "not this gateway's AE title")
         # A rule for this very AE title speaks before the one for any.
-        rule = min(rules, key=lambda candidate: candidate.calling_ae_title == ANY)
+        rule = min(rules, key=lambda candidate: candidate.calling_ae_title.strip() == ANY)
         return self._take_place(calling, rule)
 
     def leave(self, admitted: Admitted) -> None:
@@ -94,6 +105,13 @@ class Admission:
             self._active[calling] += 1
         return Admitted(calling, rule)
 
+    def _is_bound(self, calling: str) -> bool:
+        """Whether this very AE title belongs to a certificate, in whichever network."""
+        return any(
+            rule.certificate and rule.calling_ae_title.strip() == calling
+            for rule in self._gateway.admit
+        )
+
     def _is_called(self, rule: AdmitRule, called: str) -> bool:
         return called == (rule.called_ae_title or self._gateway.ae_title).strip()
 
@@ -105,8 +123,11 @@ def check_exposure(gateway: GatewaySettings) -> str:
     setting: patient data would cross a network in clear by an oversight.
     """
     if gateway.tls is not None:
-        checked = gateway.tls.require_client_certificate
-        return "TLS, client certificates required" if checked else "TLS, no client certificates"
+        if gateway.tls.require_client_certificate:
+            return "TLS, client certificates required"
+        if gateway.tls.client_ca_file is not None:
+            return "TLS, client certificates checked where shown"
+        return "TLS, NO CLIENT CERTIFICATES, by setting"
     if _is_loopback(gateway.bind):
         return "plain text on loopback"
     if not gateway.allow_plain_text_beyond_loopback:
@@ -135,3 +156,7 @@ def _is_caller(rule: AdmitRule, calling: str, address: str) -> bool:
     if not calling or rule.calling_ae_title.strip() not in (ANY, calling):
         return False
     return ipaddress.ip_address(address) in rule.network
+
+
+def _shows_certificate(rule: AdmitRule, identities: frozenset[str]) -> bool:
+    return not rule.certificate or not identities.isdisjoint(rule.certificate)

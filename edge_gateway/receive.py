@@ -11,9 +11,14 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from contracts.failures import EXIT_OK, FatalError
+from contracts.failures import EXIT_OK
 from edge_gateway.admission import Admission, Capacity, check_exposure
-from edge_gateway.association import AssociationLimits, Listener, TlsCertificates
+from edge_gateway.association import (
+    AssociationLimits,
+    CertificateWatch,
+    Listener,
+    TlsCertificates,
+)
 from edge_gateway.intake import Intake
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
@@ -43,8 +48,8 @@ class Receiver:
         self._gateway = gateway
         self._spool = spool
         self._exposure = check_exposure(gateway)
-        self._certificates = TlsCertificates(gateway.tls) if gateway.tls else None
-        self._reload_failure = ""
+        certificates = TlsCertificates(gateway.tls) if gateway.tls else None
+        self._watch = CertificateWatch(certificates) if certificates else None
         self._gauges_lock = threading.Lock()
         self._flushes = 0
         self.metrics = Metrics()
@@ -53,7 +58,7 @@ class Receiver:
             Admission(gateway, self._capacity),
             Intake(spool, self.metrics, SystemClock()),
             limits or association_limits(gateway),
-            self._certificates,
+            certificates,
         )
         self._endpoint = ProcessEndpoint(
             "127.0.0.1",
@@ -66,6 +71,8 @@ class Receiver:
 
     def start(self) -> None:
         """Accepts associations and serves /metrics, /livez and /readyz from now on."""
+        if self._watch is not None:
+            self._watch.start()
         self._endpoint.start()
         self._listener.start()
 
@@ -73,18 +80,18 @@ class Receiver:
         """Stops accepting, lets running C-STOREs finish (10 s at most), closes. Not the spool."""
         self._listener.stop()
         self._endpoint.stop()
+        if self._watch is not None:
+            self._watch.stop()
 
     def reload_certificates(self) -> None:
         """New connections get the files as they are now; on a fault the former stay in force."""
-        if self._certificates is None:
-            return
-        try:
-            self._certificates.reload()
-            self._reload_failure = ""
-            _LOG.info("certificates reloaded")
-        except FatalError as failure:
-            self._reload_failure = f"; certificates NOT reloaded: {failure}"
-            _LOG.error("reloading certificates failed", reason=str(failure))
+        if self._watch is not None:
+            self._watch.reload()
+
+    def ask_for_reload(self) -> None:
+        """The same within a second, from a signal handler."""
+        if self._watch is not None:
+            self._watch.ask()
 
     def readiness(self) -> Readiness:
         """Ready unless the spool refuses; the reason says how the port is exposed."""
@@ -98,7 +105,7 @@ class Receiver:
         return Readiness(
             True,
             f"accepting as {gateway.ae_title} on {gateway.bind}:{self.addresses.dicom_port}, "
-            f"{self._exposure}, admitting {admitted}{self._reload_failure}",
+            f"{self._exposure}, admitting {admitted}{self._watch.notes() if self._watch else ''}",
         )
 
     def _update_gauges(self) -> None:
@@ -107,6 +114,8 @@ class Receiver:
             flushes = self._spool.statistics().flushes
             self.metrics.count("hilum_spool_flush_total", flushes - self._flushes)
             self._flushes = flushes
+        if self._watch is not None:
+            self._watch.gauge(self.metrics)
         self.metrics.gauge("hilum_spool_bytes", spool_usage(self._gateway.spool.directory).bytes)
 
     def _capacity(self) -> Capacity:
@@ -127,7 +136,7 @@ def run(settings: Settings, gateway_name: str) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
         receiver = Receiver(gateway, spool)
-        signal.signal(signal.SIGHUP, lambda *_: receiver.reload_certificates())
+        signal.signal(signal.SIGHUP, lambda *_: receiver.ask_for_reload())
         receiver.start()
         _LOG.info(
             "accepting",

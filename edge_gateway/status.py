@@ -75,6 +75,10 @@ UNSUPPORTED_APPLICATION_CONTEXT = Reject(
 )
 PDU_TOO_SMALL = Reject(1, 1, 1, "maximum-length", "peer's maximum PDU length holds no message")
 UNKNOWN_CALLING = Reject(1, 1, 3, "unknown-calling-ae-title", "calling AE title not recognised")
+# On the wire the same as above: a stranger does not learn that the AE title is known here.
+CERTIFICATE_MISMATCH = Reject(
+    1, 1, 3, "certificate-mismatch", "client certificate is not the calling AE title's"
+)
 UNKNOWN_CALLED = Reject(1, 1, 7, "unknown-called-ae-title", "called AE title not recognised")
 CONGESTION = Reject(2, 3, 1, "congestion", "temporary congestion; try again later")
 LIMIT_EXCEEDED = Reject(2, 3, 2, "limit-exceeded", "local limit exceeded; try again later")
@@ -84,6 +88,7 @@ REJECTS: tuple[Reject, ...] = (
     UNSUPPORTED_APPLICATION_CONTEXT,
     PDU_TOO_SMALL,
     UNKNOWN_CALLING,
+    CERTIFICATE_MISMATCH,
     UNKNOWN_CALLED,
     CONGESTION,
     LIMIT_EXCEEDED,

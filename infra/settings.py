@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from contracts.failures import FatalError
+from infra.certificate_names import CertificateIdentity
 from infra.settings_errors import explain
 
 MIB = 1024 * 1024
@@ -90,11 +91,15 @@ class SiteSettings(Section):
 
 
 class AdmitRule(Section):
-    """Who may associate: a calling AE title (`*` for any) from a network, as a called AE title."""
+    """Who may associate: a calling AE title (`*` for any) from a network, as a called AE title.
+
+    With `certificate`, only with a client certificate that one of its entries names.
+    """
 
     calling_ae_title: str = Field(min_length=1, max_length=16)
     network: IPvAnyNetwork
     called_ae_title: str | None = Field(default=None, max_length=16)
+    certificate: tuple[CertificateIdentity, ...] = ()
     associations_max: int = Field(default=64, ge=1, le=256)
     mismatch: Literal["accept", "refuse"] = "accept"
 
@@ -150,6 +155,13 @@ class GatewaySettings(Section):
     publish_in_flight_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     state_interval_s: float = Field(default=10.0, gt=0, le=60)
     receipt_page_age_s: float = Field(default=60.0, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _certificates_can_be_checked(self) -> GatewaySettings:
+        for number, rule in enumerate(self.admit):
+            if rule.certificate and (self.tls is None or self.tls.client_ca_file is None):
+                raise ValueError(f"admit[{number}].certificate needs tls with client_ca_file")
+        return self
 
 
 class ConsumerSettings(Section):

@@ -34,7 +34,7 @@ from edge_gateway.association.pdu import (
 )
 from edge_gateway.association.pdu_reader import PduReader
 from edge_gateway.association.session import PeerAborted, Session
-from edge_gateway.association.tls import TlsCertificates
+from edge_gateway.association.tls import TlsCertificates, identities_of
 from edge_gateway.association.waiting_room import WaitingRoom
 from edge_gateway.intake import AssociationIntake, Intake, Peer
 from edge_gateway.spool import Ending
@@ -80,14 +80,16 @@ class Acceptor:
 
     def _serve(self) -> None:
         deadline = time.monotonic() + self._parts.limits.request_timeout_s
-        if self._parts.certificates is not None:
-            self._connection.handshake(self._parts.certificates.context, deadline)
+        identities = self._shake_hands(deadline)
         request = decode_associate_request(self._reader.read_request(deadline))
         judged = _check_protocol(request) or self._parts.admission.enter(
-            request.calling_ae_title, request.called_ae_title, self._connection.address
+            request.calling_ae_title,
+            request.called_ae_title,
+            self._connection.address,
+            identities,
         )
         if isinstance(judged, Refusal):
-            self._refuse(judged)
+            self._refuse(judged, request.calling_ae_title, identities)
             return
         self._parts.waiting_room.leave(self._connection)
         try:
@@ -98,10 +100,18 @@ class Acceptor:
             self._count_active()
         self._linger()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _shake_hands(self, deadline: float) -> frozenset[str]:
+        if self._parts.certificates is None:
+            return frozenset()
+        self._connection.handshake(self._parts.certificates.context, deadline)
+        return identities_of(self._connection.peer_certificate())
+
+    def _refuse(self, refusal: Refusal, calling: str, identities: frozenset[str]) -> None:
         reject = refusal.reject
         self._parts.intake.metrics.count("hilum_association_rejected_total", reason=reject.code)
-        self._warn(reject.code, refusal.reason)
+        # Who it said it was and what it showed: that is what a person compares with the settings.
+        shown = sorted(name for name in identities if name.startswith(("sha256:", "subject:")))
+        self._warn(reject.code, refusal.reason, calling=calling, certificate=shown)
         self._tell(encode_associate_reject(reject.result, reject.source, reject.reason))
 
     def _associate(self, request: AssociateRequest, admitted: Admitted) -> None:
@@ -193,8 +203,9 @@ class Acceptor:
         active = self._parts.admission.active
         self._parts.intake.metrics.gauge("hilum_association_active", active)
 
-    def _warn(self, kind: str, reason: str) -> None:
-        self._parts.budget.warn("peer refused", self._connection.address, kind, reason=reason)
+    def _warn(self, kind: str, reason: str, **facts: object) -> None:
+        address = self._connection.address
+        self._parts.budget.warn("peer refused", address, kind, reason=reason, **facts)
 
 
 def _check_protocol(request: AssociateRequest) -> Refusal | None:

@@ -85,6 +85,11 @@ class Connection:
         self._socket = wrapped
         self._until_done(wrapped.do_handshake, select.POLLIN, deadline, is_idle=True)
 
+    def peer_certificate(self) -> bytes | None:
+        """The DER bytes of the certificate that the handshake verified; None without one."""
+        secured = self._socket
+        return secured.getpeercert(binary_form=True) if isinstance(secured, ssl.SSLSocket) else None
+
     def receive_into(self, buffer: memoryview, deadline: float, is_idle: bool) -> int:
         """Reads at least one byte. Raises ConnectionLost, DeadlinePassed, Stopping (when idle)."""
         if is_idle and self._stop is not None and self._stop.is_set:
@@ -165,7 +170,7 @@ class Connection:
             except ssl.SSLWantWriteError:
                 wanted = select.POLLOUT
             except (OSError, ValueError) as cause:
-                raise ConnectionLost(f"connection broke: {type(cause).__name__}") from cause
+                raise ConnectionLost(f"connection broke: {_fault(cause)}") from cause
             self._wait(wanted, deadline, is_idle)
 
     def _wait(self, events: int, deadline: float, is_idle: bool) -> None:
@@ -183,3 +188,11 @@ class Connection:
             raise DeadlinePassed("peer did not speak in time")
         if stop is not None and any(descriptor == stop.fileno() for descriptor, _ in ready):
             raise Stopping("gateway is stopping")
+
+
+def _fault(cause: Exception) -> str:
+    """What broke: OpenSSL's word for it where there is one, never what the peer sent."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"peer's certificate: {cause.verify_message}"
+    reason = getattr(cause, "reason", None) if isinstance(cause, ssl.SSLError) else None
+    return f"TLS {reason}" if reason else type(cause).__name__
