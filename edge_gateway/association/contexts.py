@@ -24,7 +24,7 @@ _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.4.95"))
 # Taken only where nothing else is offered: the scan behind would have to inflate or to swap.
-_LAST_CHOICE = _DEFLATED | {_EXPLICIT_VR_BIG_ENDIAN}
+LAST_CHOICE_SYNTAXES = _DEFLATED | {_EXPLICIT_VR_BIG_ENDIAN}
 
 
 @lru_cache(maxsize=4096)
@@ -49,7 +49,7 @@ def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
     """The requestor's first, except deflated and big endian where another is offered."""
     last_choice = None
     for syntax in filter(is_uid, offered):
-        if syntax not in _LAST_CHOICE:
+        if syntax not in LAST_CHOICE_SYNTAXES:
             return syntax
         last_choice = last_choice or syntax
     return last_choice
