@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -84,6 +84,9 @@ def compare(
         str, typer.Option(help="`met`: a missed goal is a failure too.", metavar="met")
     ] = "",
     profile: Annotated[bool, typer.Option("--profile", help="With the top functions.")] = False,
+    stock: Annotated[
+        Literal["storescu", "dcmsend"], typer.Option(help="Who sends the stock columns.")
+    ] = "storescu",
     seed: Seed = 1,
     report: ReportPlace = None,
     state: State = DEFAULT_STATE_DIRECTORY,
@@ -102,6 +105,7 @@ def compare(
         seed=seed,
         require_met=require == "met",
         with_profile=profile,
+        stock=stock,
         reports=answer.reports,
     )
     return carry_out(answer, lambda progress: run_compare(options, progress))

@@ -27,7 +27,7 @@ from load.progress import Progress
 from load.report.machine import machine, versions
 from load.report.model import Failure, Figure, Report, Section, Table, Value
 from load.scenario import Scenario, changed, read_scenario
-from load.senders import SendRun, Target
+from load.senders import CEILING_S, Headroom, SendRun, Target, headroom, mix_ceiling
 from load.senders.lean import send_lean
 from load.stages import Lane, RunningStack, attached_stack, follow_lanes, private_stack
 from load.stages.figures import run_figures, send_figures
@@ -50,7 +50,8 @@ _TARGET = re.compile(r"(?P<aet>[^@]{1,16})@(?P<host>[^@]+):(?P<port>[0-9]{1,5})"
 class RunOptions:
     """Which scenario, changed how, sent where: to a stack of its own (default), to the running
     one (`attach`, of `state`), or to `target` (AET@host:port; beyond loopback `confirm` names the
-    host again). A private stack lives below `scratch` (None: the system's directory).
+    host again). A private stack lives below `scratch` (None: the system's directory). Before the
+    first byte the sender alone is measured for `ceiling_s`.
     """
 
     scenario: str = "clinic"
@@ -64,6 +65,7 @@ class RunOptions:
     target: str | None = None
     confirm: str | None = None
     deadline_s: float = DEADLINE_S
+    ceiling_s: float = CEILING_S
     scratch: Path | None = None
 
 
@@ -76,6 +78,7 @@ class _Order:
     templates: Templates
     size_bytes: int
     identity_seed: int
+    ceiling: SendRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ def _ordered(options: RunOptions, progress: Progress) -> _Order:
     # and there the seed alone says what is sent.
     is_shared = options.attach or options.target is not None
     identity_seed = int(time.time()) % SEED_MAX if is_shared else scenario.seed
-    return _Order(scenario, planned, made, size_bytes, identity_seed)
+    progress.stage("the sender's own ceiling")
+    nobody = senders(scenario, planned, made, lambda _: Target("", 0, ""), identity_seed)
+    ceiling = mix_ceiling([(lane.planned, lane.options) for lane in nobody], options.ceiling_s)
+    return _Order(scenario, planned, made, size_bytes, identity_seed, ceiling)
 
 
 def _target_of(options: RunOptions) -> Target | None:
@@ -187,13 +193,14 @@ def _whole_way(order: _Order, stack: RunningStack, deadline_s: float, progress: 
 
     lanes = senders(order.scenario, order.plan, order.templates, target_of, order.identity_seed)
     run = follow_lanes(stack, lanes, deadline_s, progress=progress)
+    room = _headroom(order, run.sends, progress)
     sections = (
-        sender_section(_titled(order.plan, run.sends)),
+        sender_section(_titled(order.plan, run.sends), room),
         stage_section(run),
         waiting_section(run),
         cost_section(run),
     )
-    return _Told(run_figures(run), sections, run.failures)
+    return _Told((*run_figures(run), room.figure()), sections, run.failures)
 
 
 def _send_only(order: _Order, target: Target, progress: Progress) -> _Told:
@@ -206,7 +213,16 @@ def _send_only(order: _Order, target: Target, progress: Progress) -> _Told:
     progress.stage("sending", order.plan.instances, "instances")
     sends = _send_lanes(lanes, progress)
     failures = tuple(failure for send in sends for failure in send.failures())
-    return _Told(send_figures(sends), (sender_section(_titled(order.plan, sends)),), failures)
+    room = _headroom(order, sends, progress)
+    section = sender_section(_titled(order.plan, sends), room)
+    return _Told((*send_figures(sends), room.figure()), (section,), failures)
+
+
+def _headroom(order: _Order, sends: Sequence[SendRun], progress: Progress) -> Headroom:
+    room = headroom(order.ceiling, sends)
+    if room.warning:
+        progress.note(room.warning)
+    return room
 
 
 def _send_lanes(lanes: Sequence[Lane], progress: Progress) -> list[SendRun]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from load.compare.goals import Samples
 from load.compare.pace import Pace
 from load.report.model import Failure, Figure, Section
+from load.senders import StockProgram
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Bench:
     pace: Pace
     with_profile: bool = False
     rounds: int = ROUNDS
+    stock: StockProgram = "storescu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from load.compare.pace import Pace
 from load.progress import Progress
 from load.report.machine import machine, versions
 from load.report.model import Failure, Figure, Report, Section, Table, Verdict
+from load.senders import StockProgram, stock_version
 from operations.context import DEFAULT_STATE_DIRECTORY
 
 PACKAGES = ("pydicom", "pynetdicom", "kafka-python", "fastavro", "chdb", "numpy", "scipy")
@@ -31,6 +32,7 @@ SEED_MAX = 10**8 - 1
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
     """`only`: keys of measurements, all when empty. `require_met`: a missed goal is a failure.
+    `stock`: which program of DCMTK's the stock columns are sent by.
 
     `reports` is where earlier reports lie (growth's figures come from there); samples, spools and
     a private stack go to a temporary directory below `scratch` (None: the system's).
@@ -41,6 +43,7 @@ class CompareOptions:
     seed: int = 1
     require_met: bool = False
     with_profile: bool = False
+    stock: StockProgram = "storescu"
     reports: Path = field(default_factory=lambda: DEFAULT_STATE_DIRECTORY / "reports")
     scratch: Path | None = None
 
@@ -65,6 +68,7 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
             directory=Path(scratch),
             reports=options.reports,
             with_profile=options.with_profile,
+            stock=options.stock,
             pace=Pace(progress),
         )
         told, taken_s = _measured(chosen, bench, progress)
@@ -80,12 +84,13 @@ def run_compare(options: CompareOptions, progress: Progress) -> Report:
         seconds=time.perf_counter() - began,
         ok=not failures,
         machine=described,
-        versions=_versions(told.values()),
+        versions=_versions(told.values(), options.stock),
         parameters={
             "mode": options.mode.value,
             "measurements": " ".join(measurement.key for measurement in chosen),
             "sample_s": round(sample_s, 2),
             "pairs": bench.rounds,
+            "stock sender": options.stock,
         },
         figures=figures,
         sections=(
@@ -150,8 +155,8 @@ def _figures(told: dict[str, Measured], seed: int) -> tuple[Figure, ...]:
     return figures_of(samples, ready, absent, seed)
 
 
-def _versions(told: Iterable[Measured]) -> dict[str, str]:
-    found = dict(versions(*PACKAGES))
+def _versions(told: Iterable[Measured], stock: StockProgram) -> dict[str, str]:
+    found = dict(versions(*PACKAGES)) | {stock: stock_version(stock) or "not installed"}
     for one in told:
         found |= one.versions
     return found

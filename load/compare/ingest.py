@@ -60,7 +60,8 @@ def measure_ingest(bench: Bench) -> Measured:
         missing = {key: why for key, why in versions.items() if key not in running}
         for cell in CELLS:
             chosen = {k: running[k] for k in _receivers_of(cell, bench.mode) if k in running}
-            sender = CellSender(cell, bench.seed, kinds, bench.directory / "files")
+            files = bench.directory / "files"
+            sender = CellSender(cell, bench.seed, kinds, files, stock=bench.stock)
             columns.append(Contest(sender, chosen, bench).run())
     samples: dict[str, Samples] = {}
     for column in columns:
@@ -74,7 +75,7 @@ def measure_ingest(bench: Bench) -> Measured:
                 absent[name] = missing.get(peer) or missing.get(OURS) or found
     return Measured(
         samples=samples,
-        sections=ingest_sections(columns, bench.seed),
+        sections=ingest_sections(columns, bench),
         failures=tuple(failures),
         absent=absent,
         versions=versions,

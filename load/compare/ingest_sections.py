@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from load.compare.bench import Bench
 from load.compare.contest import Column, Sample
 from load.compare.goals import OURS, PEERS_ROUND
 from load.compare.statistics import SAMPLES_MIN, interval, ratio_interval
@@ -19,8 +20,9 @@ from load.senders import merged, quantiles_us
 from load.senders.latency import QUANTILES
 
 
-def ingest_sections(columns: Sequence[Column], seed: int) -> tuple[Section, ...]:
+def ingest_sections(columns: Sequence[Column], bench: Bench) -> tuple[Section, ...]:
     """The matrix, what it cost, how long answers took, and the sender's own limits."""
+    seed = bench.seed
     keys = [key for key in PEERS_ROUND if any(column.samples.get(key) for column in columns)]
     keys.sort(key=lambda key: key != OURS)
     if not keys:
@@ -28,8 +30,8 @@ def ingest_sections(columns: Sequence[Column], seed: int) -> tuple[Section, ...]
     return (
         Section(
             "Ingest, bare gateway and peers",
-            "Instances acknowledged per second. Stock is DCMTK storescu as packaged, one process"
-            " an association, its start and association inside the time; lean sends encoded"
+            f"Instances acknowledged per second. Stock is DCMTK {bench.stock} as packaged, one"
+            " process an association, its start and association inside the time; lean sends encoded"
             " frames over raw sockets with one object in flight an association. Means over the"
             " turns; 'flushed' tells whether what is acknowledged survives a power loss.",
             tables=(_rates(columns, keys), _costs(columns, keys)),
@@ -73,7 +75,11 @@ def _rates(columns: Sequence[Column], keys: Sequence[str]) -> Table:
         for key in keys
     )
     titles = tuple(column.cell.title for column in columns)
-    return Table("Rate by receiver and sender", ("receiver", "flushed", *titles), rows)
+    note = (
+        "DCMTK storescp and Orthanc have no option for an address: they listen on all interfaces"
+        " while they are measured."
+    )
+    return Table("Rate by receiver and sender", ("receiver", "flushed", *titles), rows, note)
 
 
 def _costs(columns: Sequence[Column], keys: Sequence[str]) -> Table:

@@ -16,6 +16,7 @@ from load.senders import (
     Planned,
     SendRun,
     StockOptions,
+    StockProgram,
     Target,
     ceiling,
     send_lean,
@@ -68,10 +69,22 @@ class StockFiles:
 
 
 class CellSender:
-    """Sends the instances of a cell. `kinds` holds the files that cells share."""
+    """Sends the instances of a cell. `kinds` holds the files that cells share.
 
-    def __init__(self, cell: Cell, seed: int, kinds: dict[str, StockFiles], directory: Path):
+    `stock` is the program of a cell that is not lean.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        seed: int,
+        kinds: dict[str, StockFiles],
+        directory: Path,
+        *,
+        stock: StockProgram = "storescu",
+    ) -> None:
         self.cell = cell
+        self._stock: StockProgram = stock
         self._seed = seed
         self._template = templates(cell.kind, cache=default_cache())
         if not cell.is_lean and cell.kind not in kinds:
@@ -107,6 +120,7 @@ class CellSender:
             return send_lean(target, self.planned(count, study), self.lean_options())
         assert self._files is not None
         options = StockOptions(
+            program=self._stock,
             associations=self.cell.associations,
             seconds_max=SENDING_SECONDS_MAX,
             kind=self.cell.kind,

@@ -23,6 +23,8 @@ from load.progress import Progress
 from load.receivers import Receiver
 from load.report.machine import machine, versions
 from load.report.model import Failure, Figure, Plot, Report, Section, Series, Table
+from load.senders import Headroom, LeanOptions, headroom, mix_ceiling
+from load.senders.headroom import NAME
 from load.studies import default_cache, templates
 
 TEMPLATE = "ct-small"
@@ -50,10 +52,15 @@ def run_hostile(options: HostileOptions, progress: Progress) -> Report:
     sections: list[Section] = []
     failures: list[Failure] = []
     own_failures = 0
+    progress.stage("the sender's own ceiling")
+    alone = Sender(templates(TEMPLATE, cache=default_cache()), options.seed)
+    ceiling = mix_ceiling([(alone.plan(0, options.ceiling_s), LeanOptions())], options.ceiling_s)
     for receiver in options.chosen_receivers():
         found, broken = _measure_all(receiver, options, progress)
         figures += [_figure(receiver, peer, found, options) for peer in options.chosen_peers()]
-        sections.append(_section(receiver, list(found.values())))
+        room = headroom(ceiling, [one.run for one in found.values()])
+        figures.append(room.figure(*_headroom_name(receiver)))
+        sections.append(_section(receiver, list(found.values()), room))
         told = [*broken, *(failure for one in found.values() for failure in one.failures)]
         failures += [_named(receiver, failure) for failure in told]
         own_failures += len(told) if receiver.key == OWN else 0
@@ -164,7 +171,12 @@ def _note(
     return "; ".join(notes)
 
 
-def _section(receiver: Receiver, found: Sequence[Beside]) -> Section:
+def _headroom_name(receiver: Receiver) -> tuple[str, str]:
+    own = receiver.key == OWN
+    return (NAME, "") if own else (f"{NAME}/{receiver.key}", receiver.title)
+
+
+def _section(receiver: Receiver, found: Sequence[Beside], room: Headroom) -> Section:
     names = tuple(one.peer.key for one in found)
     alone = tuple(_mean([pair[0] for pair in one.pairs]) for one in found)
     beside = tuple(_mean([pair[1] for pair in one.pairs]) for one in found)
@@ -185,7 +197,7 @@ def _section(receiver: Receiver, found: Sequence[Beside]) -> Section:
         "hostile peer acts in every second sample. The columns with + say what the receiver "
         "held afterwards beyond what it held before, once its store was cleared. A sample "
         "in which nothing was answered counts as half an answer.",
-        (Table("Each hostile peer", _COLUMNS, tuple(_row(one) for one in found)),),
+        (Table("Each hostile peer", _COLUMNS, tuple(_row(one) for one in found)), room.table()),
         (rates, latencies),
     )
 

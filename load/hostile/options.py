@@ -13,6 +13,7 @@ from contracts.failures import FatalError
 from load.hostile.catalogue import chosen
 from load.hostile.peer import HostilePeer
 from load.receivers import RECEIVERS, Receiver
+from load.senders import CEILING_S
 
 # Thirty peers with ten samples each, and what is between them, in less than 5 minutes.
 QUICK_SAMPLE_S, FULL_SAMPLE_S = 0.35, 2.0
@@ -25,7 +26,8 @@ SEED_MAX = 10**8 - 1
 class HostileOptions:
     """`peers`: keys H1 to H30, all when empty. `seconds`: of one sample, two make a pair.
 
-    `scratch`: where the receivers store (None: the system's temporary directory).
+    `scratch`: where the receivers store (None: the system's temporary directory). The sender
+    alone is measured for `ceiling_s` first.
     Raises FatalError when a value is out of its bounds or a name unknown.
     """
 
@@ -35,6 +37,7 @@ class HostileOptions:
     receivers: tuple[str, ...] = ("hilum",)
     pairs: int = 5
     scratch: Path | None = None
+    ceiling_s: float = CEILING_S
 
     def __post_init__(self) -> None:
         _within("seconds", self.seconds, SAMPLE_S_MIN, SAMPLE_S_MAX)

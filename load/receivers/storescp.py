@@ -26,7 +26,8 @@ def version() -> str | None:
 
 def dcmtk_version(program: str) -> str | None:
     """The release of one of DCMTK's programs: "3.6.7 2022-04-22"."""
-    line = first_line([program, "--version"])
+    found = find(program)
+    line = first_line([found, "--version"]) if found else None
     # "$dcmtk: storescp v3.6.7 2022-04-22 $"
     return line.strip("$ ").split(" v", 1)[-1] if line else None
 

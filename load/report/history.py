@@ -28,8 +28,8 @@ EARLIER_MAX = 6
 # Beside the command, these parameters say what kind of run it was.
 KIND_PARAMETERS = ("mode", "scenario", "sent to")
 # These too, by name, where they are not as usual.
-CHANGED_PARAMETERS = ("hours", "rate_factor", "rows_max")
-USUAL = (None, "", 1)
+CHANGED_PARAMETERS = ("hours", "rate_factor", "rows_max", "stock sender")
+USUAL = (None, "", 1, "storescu")
 
 
 @dataclass(frozen=True, slots=True)

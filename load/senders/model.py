@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from hdrh.histogram import HdrHistogram
 
@@ -26,6 +26,7 @@ PLANNED_MAX = 500_000
 WINDOW_MAX = 256
 _EXAMPLES_MAX = 10_000
 _SUCCESS = 0x0000
+StockProgram: TypeAlias = Literal["storescu", "dcmsend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class StockOptions:
     `kind` is what the outcomes are called; `seconds_max` ends processes that take longer.
     """
 
-    program: Literal["storescu", "dcmsend"] = "storescu"
+    program: StockProgram = "storescu"
     associations: int = 4
     seconds_max: float = 600.0
     kind: str = ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import shutil
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from load.senders.stock_output import (
     ProgramResult,
     read_output,
 )
+from operations.peers import find
 
 STOCK_ASSOCIATIONS_MAX = 64
 TIMED_OUT = "timed out"
@@ -75,7 +75,7 @@ class _Running:
 
 def stock_version(program: str) -> str | None:
     """The version of an installed program of DCMTK, None where it is not installed."""
-    found = shutil.which(program)
+    found = find(program)
     if found is None:
         return None
     answer = subprocess.run(
@@ -134,7 +134,7 @@ def _instance(path: Path) -> _Instance:
 
 def _not_possible(instances: Sequence[_Instance], program: str) -> str:
     """Why the program cannot send these, '' where it can."""
-    if shutil.which(program) is None:
+    if find(program) is None:
         return f"not installed: {program}"
     syntaxes = {one.transfer_syntax_uid for one in instances} - _UNCOMPRESSED
     unknown = sorted(syntaxes - _STORESCU_OPTION.keys())
@@ -185,7 +185,8 @@ def _command(
     target: Target, share: Sequence[_Instance], options: StockOptions, files: tuple[Path, Path]
 ) -> list[str]:
     configuration, names = files
-    command = [options.program, "-lc", str(configuration), "-nh"]
+    # By its place: a script of the same name may stand in front of it on the path.
+    command = [find(options.program) or options.program, "-lc", str(configuration), "-nh"]
     command += ["-aet", target.calling_ae_title, "-aec", target.called_ae_title]
     if options.program == "storescu":
         # Its own list of SOP classes is cut at 128 contexts, and not all of ours are in it.

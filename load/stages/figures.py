@@ -54,7 +54,7 @@ def send_figures(sends: Sequence[SendRun]) -> tuple[Figure, ...]:
                 "ms",
                 quantiles[name] / 1e3 if name in quantiles else None,
             )
-            for name in ("p50", "p99")
+            for name in ("p50", "p99", "p99.9")
         ),
     )
 
@@ -63,7 +63,7 @@ def _times(run: StageRun) -> list[Figure]:
     found = []
     for stage in (Stage.ARCHIVED, Stage.INDEXED, Stage.REPLICATED):
         quantiles = quantiles_us(run.timeline.latency(stage))
-        for name in ("p50", "p99"):
+        for name in ("p50", "p99", "p99.9"):
             value = quantiles[name] / 1e6 if name in quantiles else None
             title = f"time to {stage.value}, {name}"
             found.append(_cost(f"time-{stage.value}-{name}", title, "s", value))

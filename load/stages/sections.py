@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from load.report.model import Plot, Section, Series, Table, Value
-from load.senders import SendRun, merged, quantiles_us
+from load.senders import Headroom, SendRun, merged, quantiles_us
 from load.stages.lag import Waiting
 from load.stages.resources import ProcessUse
 from load.stages.timeline import BEFORE, Stage
@@ -25,7 +25,7 @@ _LATENCY_NOTE = (
 )
 
 
-def sender_section(sends: Sequence[tuple[str, SendRun]]) -> Section:
+def sender_section(sends: Sequence[tuple[str, SendRun]], room: Headroom) -> Section:
     """What each lane (by its title) sent, what was answered, and what the sender itself took."""
     latencies = [
         ("C-STORE", merged(send.latency for _, send in sends)),
@@ -37,6 +37,7 @@ def sender_section(sends: Sequence[tuple[str, SendRun]]) -> Section:
         "The lean sender; statuses and problems are counted, none is averaged away.",
         tables=(
             Table("Senders", _SENDER_COLUMNS, tuple(_sender_row(*pair) for pair in sends)),
+            room.table(),
             Table(
                 "Latency of a C-STORE, ms",
                 ("measured", *_QUANTILES),

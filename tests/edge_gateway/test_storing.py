@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from load.hostile.raw_peer import (
     pdv,
     store_command,
 )
+from operations.peers import find
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     eventually,
@@ -71,7 +71,7 @@ def data_set_of(instance: OutgoingInstance) -> bytes:
 
 
 def require(program: str) -> str:
-    found = shutil.which(program)
+    found = find(program)
     if found is None:
         pytest.skip(f"{program} is not installed (apt-get install dcmtk)")
     return found

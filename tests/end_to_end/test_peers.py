@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from operations.peers import find
 from operations.synthetic import CtStudy
 from tests.end_to_end.local_stack import LocalStack, assert_clean
 
@@ -31,7 +31,7 @@ SYNTAX_OPTIONS = (
 
 def need(command: str) -> str:
     """The peer's path; without it the test is skipped, and in CI it fails."""
-    path = shutil.which(command)
+    path = find(command)
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{command} is not installed; `hilum test` installs it as root on Debian")

@@ -36,7 +36,7 @@ def quiet() -> Progress:
 
 
 def run(directory: Path, *keys: str, pairs: int = 3) -> Report:
-    options = HostileOptions(keys, seconds=0.15, pairs=pairs, scratch=directory)
+    options = HostileOptions(keys, seconds=0.15, pairs=pairs, scratch=directory, ceiling_s=0.3)
     with quiet() as progress:
         return run_hostile(options, progress)
 
@@ -58,8 +58,11 @@ def test_an_unknown_key_names_the_nearest() -> None:
 def test_a_good_sender_is_measured_beside_two_peers(tmp_path: Path) -> None:
     report = run(tmp_path, "H3", "H22")
     assert report.ok and not report.failures, report.failures
-    assert [figure.name for figure in report.figures] == ["hostile/hilum/H3", "hostile/hilum/H22"]
-    for figure in report.figures:
+    *figures, room = report.figures
+    assert [figure.name for figure in figures] == ["hostile/hilum/H3", "hostile/hilum/H22"]
+    assert room.name == "sender.headroom" and room.value is not None and room.value > 0
+    assert [table.title for table in report.sections[0].tables][1:] == ["The sender itself"]
+    for figure in figures:
         assert figure.verdict is Verdict.SHOWN and figure.value is not None
         assert 3 >= len(figure.ours) == len(figure.theirs) > 0
     table = report.sections[0].tables[0]
@@ -74,11 +77,12 @@ def test_a_receiver_that_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    options = HostileOptions(("H1",), receivers=("storescp",), scratch=tmp_path)
+    options = HostileOptions(("H1",), receivers=("storescp",), scratch=tmp_path, ceiling_s=0.1)
     with quiet() as progress:
         report = run_hostile(options, progress)
-    (figure,) = report.figures
-    assert figure.verdict is Verdict.NOT_MEASURED and "not installed" in figure.note
+    figure, room = report.figures
+    assert figure.verdict is room.verdict is Verdict.NOT_MEASURED
+    assert "not installed" in figure.note and room.name == "sender.headroom/storescp"
     assert report.versions["storescp"] == "not installed"
 
 
@@ -86,7 +90,7 @@ def test_a_receiver_that_does_not_start_is_told_and_not_tried_for_every_peer(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    options = HostileOptions(scratch=tmp_path / "file")
+    options = HostileOptions(scratch=tmp_path / "file", ceiling_s=0.1)
     with quiet() as progress:
         report = run_hostile(options, progress)
     assert not report.ok

@@ -53,7 +53,10 @@ def test_smoke_comes_through_every_stage(stack: LocalStack) -> None:
     lags = told(report, "What waited", "Most that waited")
     assert "metadata-index ← imaging.instance.received.v1" in lags
     assert "object-archive ← imaging.instance.received.v1" in lags
-    assert {figure.name for figure in report.figures} >= {"rate-indexed", "time-indexed-p99"}
+    figures = {figure.name: figure for figure in report.figures}
+    assert figures.keys() >= {"rate-indexed", "time-indexed-p99", "c-store-p99.9"}
+    assert (figures["sender.headroom"].value or 0) > 0
+    assert told(report, "What was sent", "The sender itself")
     assert_clean(stack.must("verify"))
 
 
@@ -91,7 +94,9 @@ def test_half_a_stack_is_not_measured(tmp_path: Path) -> None:
 def test_a_target_that_does_not_take_it_is_told_by_name(script: Script, said: str) -> None:
     with scripted_peer(script) as peer, Progress() as progress:
         address = f"SCRIPTED@127.0.0.1:{peer.target.port}"
-        report = run_run(RunOptions("smoke", target=address, instances_max=5), progress)
+        report = run_run(
+            RunOptions("smoke", target=address, instances_max=5, ceiling_s=0.1), progress
+        )
     assert not report.ok
     assert any(said in failure.what for failure in report.failures), report.failures
     assert all(failure.count for failure in report.failures)
@@ -100,7 +105,9 @@ def test_a_target_that_does_not_take_it_is_told_by_name(script: Script, said: st
 def test_a_target_that_refuses_is_told_by_name() -> None:
     with Progress() as progress:
         address = f"NOBODY@127.0.0.1:{free_ports(1)[0]}"
-        report = run_run(RunOptions("smoke", target=address, instances_max=2), progress)
+        report = run_run(
+            RunOptions("smoke", target=address, instances_max=2, ceiling_s=0.1), progress
+        )
     assert not report.ok and "refused" in report.failures[0].what
 
 

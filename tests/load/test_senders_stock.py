@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,15 +13,18 @@ import pydicom
 import pytest
 
 from contracts.failures import FatalError
+from load.compare.goals import CELLS
+from load.compare.sending import CellSender
 from load.senders import SendRun, StockOptions, Target, send_stock, stock_version
 from load.senders.stock_output import read_output
 from load.studies import Identity, stamp, write_part10
+from operations.peers import find
 from operations.ports import free_ports
 from tests.edge_gateway.running_gateway import AE_TITLE, running_gateway
 from tests.load.scripted_peer import Script, scripted_peer
 from tests.load.sender_templates import small_template
 
-needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="no DCMTK here")
+needs_dcmtk = pytest.mark.skipif(find("storescu") is None, reason="no DCMTK here")
 Program: TypeAlias = Literal["storescu", "dcmsend"]
 PROGRAMS: tuple[Program, ...] = ("storescu", "dcmsend")
 
@@ -170,3 +174,40 @@ def test_a_response_that_is_not_understood_is_no_success() -> None:
     result = read_output(log, [path])
     assert result.files[0].status is None
     assert result.files[0].problem == "response not understood: Splendid"
+
+
+@needs_dcmtk
+def test_a_script_of_the_same_name_in_front_on_the_path_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadows = tmp_path / "bin"
+    shadows.mkdir()
+    for program in PROGRAMS:
+        shadow = shadows / program
+        shadow.write_text("#!/bin/sh\necho not ours >&2\nexit 3\n")
+        shadow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shadows}:{os.environ['PATH']}")
+    assert find("storescu") != shutil.which("storescu") == str(shadows / "storescu")
+    assert (stock_version("storescu") or "").startswith("3.")
+    with scripted_peer(Script()) as peer:
+        files = list(part10_files(tmp_path, 2).values())
+        run = send_stock(peer.target, files, options("storescu", associations=1))
+    assert run.acknowledged == 2
+
+
+@needs_dcmtk
+def test_a_stock_column_is_sent_by_the_program_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = tmp_path / "bin"
+    only.mkdir()
+    (only / "dcmsend").symlink_to(find("dcmsend") or "")
+    cell = next(cell for cell in CELLS if cell.key == "stock-small-1")
+    monkeypatch.setenv("PATH", str(only))
+    with scripted_peer(Script()) as peer:
+        runs = [
+            CellSender(cell, 1, {}, tmp_path, stock=program).send(peer.target, 2, 1)
+            for program in PROGRAMS
+        ]
+    assert [run.acknowledged for run in runs] == [0, 2]
+    assert runs[0].problems == Counter({"not installed: storescu": 2})
