@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -26,16 +24,12 @@ from pydantic import (
 
 from contracts.failures import FatalError
 from infra.certificate_names import CertificateIdentity
+from infra.settings_commitment import CommitmentSettings
 from infra.settings_errors import explain
+from infra.settings_section import Section
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KafkaSettings(Section):
@@ -155,6 +149,7 @@ class GatewaySettings(Section):
     publish_in_flight_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     state_interval_s: float = Field(default=10.0, gt=0, le=60)
     receipt_page_age_s: float = Field(default=60.0, gt=0, le=60)
+    commitment: CommitmentSettings = CommitmentSettings()
 
     @model_validator(mode="after")
     def _certificates_can_be_checked(self) -> GatewaySettings:
@@ -171,6 +166,9 @@ class ConsumerSettings(Section):
     batch_records_max: int | None = Field(default=None, ge=1, le=100_000)
     batch_bytes_max: int | None = Field(default=None, ge=1)
     batch_age_ms_max: int | None = Field(default=None, ge=0, le=60_000)
+    # Of object-archive and dr-replica alone: packs in memory, and how many are on their way.
+    memory_bytes_max: int | None = Field(default=None, ge=0)
+    transfers_at_once: int | None = Field(default=None, ge=1, le=8)
 
 
 class RegistrySettings(Section):
