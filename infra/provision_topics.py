@@ -7,6 +7,7 @@ of partitions: keys would move to other partitions, so that is a person's decisi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -19,6 +20,7 @@ from infra.cluster_view import admin_client
 from infra.settings import KafkaSettings
 
 TopicPlan = tuple[int, dict[str, str]]  # partitions, configuration
+Drift = dict[str, tuple[str, str]]  # by the setting's name: what is, what is wanted
 # A compacted topic is only cleaned behind its active segment; without this it would keep a week.
 COMPACTED_SEGMENT_MS = topics.HOUR_MS
 
@@ -26,16 +28,52 @@ COMPACTED_SEGMENT_MS = topics.HOUR_MS
 TOPICS_READY_WITHIN_MS = 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class TopicsState:
+    """What the cluster has, beside what the topic table wants; topics by their names on the wire.
+
+    `different` says each setting and number of partitions that is another, `too_few_in_sync` the
+    topics that take no record with acks=all now.
+    """
+
+    brokers: int
+    wanted: int
+    missing: tuple[str, ...]
+    different: tuple[str, ...]
+    too_few_in_sync: tuple[str, ...]
+
+
+def topics_state(kafka: KafkaSettings) -> TopicsState:
+    """How the topics are, changing nothing. Raises RetryableError, FatalError (rights)."""
+    plans = _all_plans(kafka)
+    admin = admin_client(kafka)
+    try:
+        with translated("looking at the topics"):
+            brokers = len(admin.describe_cluster()["brokers"])
+            rows = [row for row in admin.describe_topics(list(plans)) if row["error_code"] == 0]
+            existing = {row["name"]: len(row["partitions"]) for row in rows}
+            drifts = _drifts(admin, {name: plans[name] for name in existing})
+    finally:
+        admin.close()
+    return TopicsState(
+        brokers=brokers,
+        wanted=len(plans),
+        missing=tuple(name for name in plans if name not in existing),
+        different=(*_wrong_partitions(plans, existing), *_drift_lines(drifts)),
+        too_few_in_sync=tuple(
+            row["name"]
+            for row in rows
+            if any(len(p["isr_nodes"]) < kafka.min_insync_replicas for p in row["partitions"])
+        ),
+    )
+
+
 def provision_topics(kafka: KafkaSettings) -> list[str]:
     """Every topic and dead-letter topic is there with its settings; says what was changed.
 
     Raises FatalError (another number of partitions, too few brokers, rights), RetryableError.
     """
-    plans = {
-        kafka.topic_prefix + name: plan
-        for topic in topics.TOPICS
-        for name, plan in _plans(topic, kafka).items()
-    }
+    plans = _all_plans(kafka)
     admin = admin_client(kafka)
     try:
         with translated("provisioning topics"):
@@ -46,6 +84,14 @@ def provision_topics(kafka: KafkaSettings) -> list[str]:
             return created + _align(admin, {name: plans[name] for name in existing})
     finally:
         admin.close()
+
+
+def _all_plans(kafka: KafkaSettings) -> dict[str, TopicPlan]:
+    return {
+        kafka.topic_prefix + name: plan
+        for topic in topics.TOPICS
+        for name, plan in _plans(topic, kafka).items()
+    }
 
 
 def _plans(topic: topics.Topic, kafka: KafkaSettings) -> dict[str, TopicPlan]:
@@ -127,12 +173,7 @@ def _create(
 
 
 def _require_partitions(plans: Mapping[str, TopicPlan], existing: Mapping[str, int]) -> None:
-    wrong = [
-        f"{name} has {count} partition(s) instead of {plans[name][0]}"
-        for name, count in existing.items()
-        if count != plans[name][0]
-    ]
-    if wrong:
+    if wrong := _wrong_partitions(plans, existing):
         raise FatalError(
             "provisioning topics: " + "; ".join(wrong),
             "keys would be on other partitions: move the records to a topic with the right number, "
@@ -140,27 +181,47 @@ def _require_partitions(plans: Mapping[str, TopicPlan], existing: Mapping[str, i
         )
 
 
+def _wrong_partitions(plans: Mapping[str, TopicPlan], existing: Mapping[str, int]) -> list[str]:
+    return [
+        f"{name} has {count} partition(s) instead of {plans[name][0]}"
+        for name, count in existing.items()
+        if count != plans[name][0]
+    ]
+
+
 def _align(admin: Any, plans: Mapping[str, TopicPlan]) -> list[str]:
     """Alters settings that differ from the plan; one line for each."""
+    drifts = _drifts(admin, plans)
+    if drifts:
+        _alter(admin, {name: _wanted(drift) for name, drift in drifts.items()})
+    return _drift_lines(drifts)
+
+
+def _drifts(admin: Any, plans: Mapping[str, TopicPlan]) -> dict[str, Drift]:
     if not plans:
-        return []
+        return {}
     asked = [
         ConfigResource(ConfigResourceType.TOPIC, name, list(configuration))
         for name, (_, configuration) in plans.items()
     ]
     found = admin.describe_configs(asked, config_filter="all")["topic"]
-    drifts = {
+    return {
         name: drift
         for name, (_, configuration) in plans.items()
         if (drift := _drift(configuration, found[name]))
     }
-    if drifts:
-        _alter(admin, drifts)
+
+
+def _drift_lines(drifts: Mapping[str, Drift]) -> list[str]:
     return [
-        f"topic {name}: {key} {found[name][key]['value']} -> {value}"
+        f"topic {name}: {key} {value} -> {wanted}"
         for name, drift in drifts.items()
-        for key, value in drift.items()
+        for key, (value, wanted) in drift.items()
     ]
+
+
+def _wanted(drift: Drift) -> dict[str, str]:
+    return {key: wanted for key, (_, wanted) in drift.items()}
 
 
 def _alter(admin: Any, drifts: Mapping[str, Mapping[str, str]]) -> None:
@@ -178,5 +239,9 @@ def _alter(admin: Any, drifts: Mapping[str, Mapping[str, str]]) -> None:
             )
 
 
-def _drift(wanted: Mapping[str, str], found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {key: value for key, value in wanted.items() if str(found[key]["value"]) != value}
+def _drift(wanted: Mapping[str, str], found: Mapping[str, Mapping[str, Any]]) -> Drift:
+    return {
+        key: (str(found[key]["value"]), value)
+        for key, value in wanted.items()
+        if str(found[key]["value"]) != value
+    }

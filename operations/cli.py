@@ -18,6 +18,7 @@ from operations import demo as demo_run
 from operations import render, selftest, stack
 from operations.answers import out, write_json
 from operations.cli_dead_letters import dlq_app
+from operations.cli_doctor import doctor_app
 from operations.command_line import (
     AsJson,
     PortOffset,
@@ -42,6 +43,7 @@ app = typer.Typer(
     help="Hilum: medical images from many sites into one archive, without losing one.",
 )
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(doctor_app)
 
 
 def main() -> None:
