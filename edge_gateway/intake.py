@@ -74,9 +74,14 @@ class Intake:
         self.clock = clock
         self.ids = DeliveryIds()
 
-    def open_association(self, peer: Peer) -> AssociationIntake:
-        """Notes the association in the spool (flushed with the next commit)."""
-        association = AssociationIntake(self, peer, self.ids.mint())
+    def open_association(
+        self, peer: Peer, give_up: Callable[[], None] = lambda: None
+    ) -> AssociationIntake:
+        """Notes the association in the spool (flushed with the next commit).
+
+        `give_up` ends the connection, from another thread, while this one is held by the disk.
+        """
+        association = AssociationIntake(self, peer, self.ids.mint(), give_up)
         self._note_opened(association)
         return association
 
@@ -102,10 +107,13 @@ class Intake:
 class AssociationIntake:
     """The C-STOREs of one association, one at a time. Used by one thread."""
 
-    def __init__(self, intake: Intake, peer: Peer, association_id: str) -> None:
+    def __init__(
+        self, intake: Intake, peer: Peer, association_id: str, give_up: Callable[[], None]
+    ) -> None:
         self.intake = intake
         self.peer = peer
         self.association_id = association_id
+        self.give_up = give_up
 
     def begin(self, request: StoreRequest) -> StoreIntake:
         """Starts to take one data set; never raises for what the request says."""
@@ -197,7 +205,7 @@ class StoreIntake:
             admission = spool.admission()
             if not admission.accepting:
                 raise SpoolFull(admission.reason)
-            self._sink = spool.begin(self._facts())
+            self._sink = spool.begin(self._facts(), association.give_up)
 
     def _facts(self) -> DeliveryFacts:
         association, peer = self._association, self._association.peer

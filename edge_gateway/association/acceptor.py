@@ -133,7 +133,8 @@ class Acceptor:
             },
             request.pdu_bytes_max,
         )
-        intake = self._parts.intake.open_association(self._peer(request, admitted))
+        peer = self._peer(request, admitted)
+        intake = self._parts.intake.open_association(peer, self._connection.cut)
         ending = Ending.LOST
         try:
             self._connection.send(accept, time.monotonic() + self._parts.limits.send_timeout_s)

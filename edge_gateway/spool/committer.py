@@ -1,4 +1,4 @@
-"""Group commit: one thread writes every waiting record and one flush acknowledges them all.
+"""Group commit: whoever waits first writes for all that wait, and one flush acknowledges them.
 
 Invariant: a record's waiter returns without an error only after the flush that covers the record
 returned. After a failed flush nothing is acknowledged any more (health.py). A sequence number is
@@ -8,15 +8,12 @@ Must not know what a record means, except for the ledger that goes into checkpoi
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from edge_gateway.spool.entry import Entry
 from edge_gateway.spool.errors import SpoolBroken, SpoolError, SpoolFull, SpoolStalled
-from edge_gateway.spool.filesystem import Bytes
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.limits import (
     BATCH_BYTES_MAX,
@@ -25,46 +22,30 @@ from edge_gateway.spool.limits import (
     SpoolLimits,
 )
 from edge_gateway.spool.log import SpoolLog
-from edge_gateway.spool.record import record_bytes
-
-
-def _nothing() -> None:
-    return None
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """One record on its way to the disk. `give_back` runs once, when its body is not needed."""
-
-    entry: Entry
-    meta: bytes
-    body: Sequence[Bytes] = ()
-    is_waited_for: bool = False
-    give_back: Callable[[], None] = _nothing
-    queued_at_s: float = field(default_factory=time.monotonic)
-    done: threading.Event = field(default_factory=threading.Event)
-    error: SpoolError | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return record_bytes(len(self.meta), sum(len(part) for part in self.body))
-
-    def finish(self, error: SpoolError | None) -> None:
-        self.error = error
-        self.give_back()
-        self.done.set()
+from edge_gateway.spool.pending import Pending
 
 
 class Committer:
-    """The queue of records and the thread that empties it."""
+    """The queue of records, and the turn to write it, which one thread has at a time.
+
+    A thread that commits while nobody has the turn takes it: no other thread is woken for a lone
+    association's flush. What gathers behind a flush is written by the first that waits there.
+    The committer's own thread writes records that nobody waits for, and is the watch: an
+    association that leads is in the kernel until its flush returns, so at its deadline
+    `when_stalled` is called in its place, while all others give up by themselves.
+    """
 
     def __init__(self, log: SpoolLog, limits: SpoolLimits, health: SpoolHealth) -> None:
         self._log = log
         self._limits = limits
         self._health = health
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         self._queue: deque[Pending] = deque()
-        self._waited_for = 0
+        self._is_led = False
+        # The association that has the turn; None also while the thread has it.
+        self._leader: Pending | None = None
+        # When the thread looks by itself: it is woken only for what comes before that.
+        self._looks_at_s = -math.inf
         self._retry_after_s = 0.0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="spool-committer", daemon=True)
@@ -77,32 +58,28 @@ class Committer:
 
         Waits while the queue is full. Raises SpoolBroken, and SpoolFull when it stays full.
         """
-        deadline = time.monotonic() + self._limits.commit_wait_ms / 1000
         with self._changed:
-            while len(self._queue) >= self._limits.records_queued_max:
-                self._require_open()
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise SpoolFull("queueing a record: the queue of the spool stays full")
-                self._changed.wait(left_s)
-            self._require_open()
-            self._queue.append(pending)
-            self._waited_for += pending.is_waited_for
-            # The thread sleeps without a deadline only on an empty queue.
-            if pending.is_waited_for or len(self._queue) == 1:
-                self._changed.notify_all()
+            self._enqueue(pending)
+            if not self._is_led:
+                self._wake_for(self._due_s())
 
     def commit(self, pending: Pending) -> None:
         """Returns when the record is flushed. Raises SpoolFull, SpoolBroken or SpoolStalled."""
         try:
-            self.append(pending)
+            with self._changed:
+                self._enqueue(pending)
+                if not self._is_led:
+                    self._give_turn(pending)
         except SpoolError as error:
             pending.finish(error)
             raise
-        if not pending.done.wait(self._limits.commit_wait_ms / 1000):
-            raise SpoolStalled(
-                f"waiting for a flush: not back after {self._limits.commit_wait_ms} ms"
-            )
+        if not pending.leads and not pending.wait(self._deadline_s(pending)):
+            self._give_up(pending)
+        if pending.leads and not pending.is_finished:
+            self._lead(pending)
+        if pending.is_given_up:
+            waited_ms = self._limits.commit_wait_ms
+            raise SpoolStalled(f"waiting for a flush: not back after {waited_ms} ms")
         if pending.error is not None:
             # A new instance each: one exception raised in many threads would mix tracebacks.
             raise type(pending.error)(str(pending.error)) from pending.error
@@ -115,46 +92,145 @@ class Committer:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def _enqueue(self, pending: Pending) -> None:
+        deadline_s = self._deadline_s(pending)
+        while len(self._queue) >= self._limits.records_queued_max:
+            self._require_open()
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise SpoolFull("queueing a record: the queue of the spool stays full")
+            self._changed.wait(left_s)
+        self._require_open()
+        self._queue.append(pending)
+
     def _require_open(self) -> None:
         self._health.require()
         if self._closing:
             raise SpoolBroken("the spool is closed")
 
+    def _deadline_s(self, pending: Pending) -> float:
+        return pending.queued_at_s + self._limits.commit_wait_ms / 1000
+
+    def _give_up(self, pending: Pending) -> None:
+        with self._changed:
+            # Both may have come at the last moment.
+            if not (pending.leads or pending.is_finished):
+                pending.is_given_up = True
+
+    def _give_turn(self, pending: Pending) -> None:
+        pending.leads = True
+        self._is_led, self._leader = True, pending
+        self._wake_for(self._deadline_s(pending))
+
+    def _wake_for(self, moment_s: float) -> None:
+        if moment_s < self._looks_at_s:
+            self._changed.notify_all()
+
+    def _due_s(self) -> float:
+        """When the first record of the queue is to be written though nobody waits for it."""
+        if not self._queue:
+            return math.inf
+        if self._closing:
+            return 0.0
+        due_s = self._queue[0].queued_at_s + self._limits.receipt_delay_ms / 1000
+        return max(due_s, self._retry_after_s)
+
     def _run(self) -> None:
         try:
-            while batch := self._next_batch():
-                self._write(batch)
+            while self._wait_for_turn():
+                self._lead(None)
         finally:
             # Reached without `close` only by a fault of ours: then nobody may wait for ever.
             if not self._closing:
                 self._health.declare_broken("the committer stopped")
             self._fail_queue()
 
-    def _next_batch(self) -> list[Pending]:
-        with self._changed:
-            while not self._closing and self._health.broken is None:
-                delay_s = self._delay_s()
-                if delay_s is not None and delay_s <= 0:
+    def _wait_for_turn(self) -> bool:
+        """Keeps watch until a record is due that nobody waits for; False at the end."""
+        while True:
+            with self._changed:
+                stalled = self._stalled_leader()
+                if stalled is None:
+                    if self._is_led:
+                        self._sleep_until(self._leader_deadline_s())
+                    elif self._health.broken is not None or (self._closing and not self._queue):
+                        return False
+                    elif self._due_s() <= time.monotonic():
+                        self._is_led = True
+                        return True
+                    else:
+                        self._sleep_until(self._due_s())
+            if stalled is not None:
+                # Outside the lock: what it does is not ours.
+                stalled.when_stalled()
+
+    def _sleep_until(self, moment_s: float) -> None:
+        self._looks_at_s = moment_s
+        left_s = moment_s - time.monotonic()
+        self._changed.wait(None if math.isinf(left_s) else max(0.0, left_s))
+        self._looks_at_s = -math.inf
+
+    def _stalled_leader(self) -> Pending | None:
+        if self._leader is None or self._leader_deadline_s() > time.monotonic():
+            return None
+        self._leader.is_given_up = True
+        return self._leader
+
+    def _leader_deadline_s(self) -> float:
+        if self._leader is None or self._leader.is_given_up:
+            return math.inf
+        return self._deadline_s(self._leader)
+
+    def _lead(self, own: Pending | None) -> None:
+        """Writes one batch, and on until `own` is finished; then passes the turn on."""
+        batch: list[Pending] = []
+        is_whole = False
+        try:
+            while batch := self._take_batch():
+                self._write(batch)
+                # A long queue of receipts may stand before it.
+                if own is None or own.is_finished:
                     break
-                self._changed.wait(delay_s)
+            is_whole = True
+        finally:
+            if not is_whole:
+                self._stop_for_fault(batch)
+            self._pass_turn()
+
+    def _stop_for_fault(self, batch: list[Pending]) -> None:
+        self._health.declare_broken("writing a batch stopped")
+        for pending in batch:
+            if not pending.is_finished:
+                pending.finish(SpoolBroken("writing a batch stopped"))
+
+    def _take_batch(self) -> list[Pending]:
+        batch: list[Pending] = []
+        size_bytes = 0
+        with self._changed:
             if self._health.broken is not None:
-                return []
-            batch: list[Pending] = []
-            size_bytes = 0
+                return batch
+            was_full = len(self._queue) >= self._limits.records_queued_max
             while self._queue and len(batch) < BATCH_RECORDS_MAX and size_bytes < BATCH_BYTES_MAX:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
-                self._waited_for -= batch[-1].is_waited_for
-            self._changed.notify_all()
-            return batch
+            if was_full:
+                self._changed.notify_all()
+        return batch
 
-    def _delay_s(self) -> float | None:
-        if self._waited_for:
-            return 0.0
-        if not self._queue:
-            return None
-        due_s = self._queue[0].queued_at_s + self._limits.receipt_delay_ms / 1000
-        return max(due_s, self._retry_after_s) - time.monotonic()
+    def _pass_turn(self) -> None:
+        with self._changed:
+            self._is_led, self._leader = False, None
+            is_broken = self._health.broken is not None
+            heir = next((one for one in self._queue if one.is_waiting), None)
+            if heir is not None and not is_broken:
+                self._give_turn(heir)
+                heir.wake()
+            elif is_broken or self._closing:
+                self._changed.notify_all()
+            else:
+                self._wake_for(self._due_s())
+        if is_broken:
+            self._fail_queue()
 
     def _write(self, batch: list[Pending]) -> None:
         rest = deque(batch)
@@ -162,7 +238,7 @@ class Committer:
             group = self._fitting(rest)
             try:
                 if group:
-                    self._write_group(group)
+                    self._log.write([(one.entry, one.meta, one.body) for one in group])
                 else:
                     self._log.roll_over()
             except SpoolFull as error:
@@ -173,6 +249,8 @@ class Committer:
                 for pending in (*group, *rest):
                     pending.finish(error)
                 return
+            for pending in group:
+                pending.finish(None)
 
     def _fitting(self, rest: deque[Pending]) -> list[Pending]:
         group: list[Pending] = []
@@ -182,21 +260,21 @@ class Committer:
             room_bytes -= group[-1].size_bytes
         return group
 
-    def _write_group(self, group: list[Pending]) -> None:
-        self._log.write([(p.entry, p.meta, p.body) for p in group])
-        for pending in group:
-            pending.finish(None)
-
     def _refuse(self, batch: list[Pending], error: SpoolFull) -> None:
-        """Deliveries go back to their senders; receipts are facts already and wait for room."""
-        for pending in batch:
+        """Deliveries go back to their senders, those still queued too: they would meet the same.
+
+        Receipts are facts already and wait for room.
+        """
+        with self._changed:
+            left = [*batch, *self._queue]
+            self._queue.clear()
+            if not self._closing:
+                self._queue.extend(pending for pending in left if not pending.is_waited_for)
+                self._retry_after_s = time.monotonic() + RETRY_DELAY_S
+            self._changed.notify_all()
+        for pending in left:
             if pending.is_waited_for:
                 pending.finish(error)
-        kept = [pending for pending in batch if not pending.is_waited_for]
-        with self._changed:
-            if not self._closing:
-                self._queue.extendleft(reversed(kept))
-                self._retry_after_s = time.monotonic() + RETRY_DELAY_S
 
     def _fail_queue(self) -> None:
         with self._changed:

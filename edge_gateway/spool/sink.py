@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edge_gateway.spool.committer import Committer, Pending
+from edge_gateway.spool.committer import Committer
 from edge_gateway.spool.entry import DeliveryFacts, SpooledDelivery, deliver, encode_entry
 from edge_gateway.spool.errors import (
     ObjectTooLarge,
@@ -27,6 +27,7 @@ from edge_gateway.spool.filesystem import CREATE_NEW, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.limits import SpoolLimits
+from edge_gateway.spool.pending import Pending
 
 
 class MemoryBudget:
@@ -81,8 +82,11 @@ class DeliverySink:
     what was not committed.
     """
 
-    def __init__(self, context: SinkContext, facts: DeliveryFacts) -> None:
+    def __init__(
+        self, context: SinkContext, facts: DeliveryFacts, when_stalled: Callable[[], None]
+    ) -> None:
         self._context = context
+        self._when_stalled = when_stalled
         self._facts = facts
         self._hash = hashlib.sha256()
         self._size_bytes = 0
@@ -129,7 +133,8 @@ class DeliverySink:
 
         `quarantine_reason` is None unless the gateway sets the object aside. Raises SpoolFull
         (also SpoolStalled) or SpoolBroken: then nothing may be acknowledged, and the sink is
-        aborted (a stalled one may still become durable).
+        aborted (a stalled one may still become durable). This thread may be the one that
+        flushes: at the deadline of SpoolStalled `when_stalled` is called then, from another one.
         """
         self._require_open()
         is_external = self._path is not None
@@ -147,6 +152,7 @@ class DeliverySink:
             body=() if is_external else (buffer,),
             is_waited_for=True,
             give_back=lambda: budget.give_back(len(buffer)),
+            when_stalled=self._when_stalled,
         )
         try:
             self._context.committer.commit(pending)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edge_gateway.spool.committer import Pending
 from edge_gateway.spool.entry import (
     AssociationClosed,
     AssociationOpened,
@@ -26,6 +26,7 @@ from edge_gateway.spool.filesystem import FileSystem
 from edge_gateway.spool.layout import GatewayIdentity, require_delivery_id
 from edge_gateway.spool.limits import Admission, RecoveryReport, SpoolLimits, SpoolStatistics
 from edge_gateway.spool.opening import SpoolParts, open_parts
+from edge_gateway.spool.pending import Pending
 from edge_gateway.spool.sink import DeliverySink
 from infra.clock import Clock, SystemClock
 
@@ -97,8 +98,13 @@ class Spool:
             memory_bytes=self._parts.sinks.budget.taken_bytes,
         )
 
-    def begin(self, facts: DeliveryFacts) -> DeliverySink:
+    def begin(
+        self, facts: DeliveryFacts, when_stalled: Callable[[], None] = lambda: None
+    ) -> DeliverySink:
         """A sink for one data set; `commit` it or `abort` it. Nothing is durable before commit.
+
+        `when_stalled` is what to do, from another thread, when `commit` has to flush itself and
+        is not back from the disk at its deadline (see `DeliverySink.commit`).
 
         Raises SpoolBroken, and ValueError for facts that cannot be a record (a delivery_id that
         is no UUID, text that is not Unicode, more than 128 KiB of it).
@@ -108,7 +114,7 @@ class Spool:
         # Room for what `commit` adds: length, sha256, reason.
         if len(encode_entry(facts)) + _COMMIT_META_BYTES > self._limits.meta_bytes_max:
             raise ValueError(f"facts above {self._limits.meta_bytes_max} bytes")
-        return DeliverySink(self._parts.sinks, facts)
+        return DeliverySink(self._parts.sinks, facts, when_stalled)
 
     def append_receipt(self, receipt: Receipt) -> None:
         """Records an answer; returns at once, flushed after 100 ms at the latest.

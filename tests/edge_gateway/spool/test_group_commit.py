@@ -1,0 +1,181 @@
+"""Who writes: one that waits writes for all; a disk that hangs holds nobody past the deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from edge_gateway.spool import FileSystem, Spool, SpoolError, SpoolStalled
+from tests.edge_gateway.spool.workload import (
+    DEADLINE_S,
+    SMALL_SEGMENTS,
+    contents,
+    data_set,
+    eventually,
+    facts,
+    opened,
+    receipt,
+    store,
+)
+
+QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=300)
+
+
+class HangingFileSystem(FileSystem):
+    """Flushes wait while `hang` holds them; `flushers` are the threads that flushed."""
+
+    def __init__(self) -> None:
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
+        self.hanging = 0
+        self.flushers: list[str] = []
+
+    @contextmanager
+    def hang(self) -> Iterator[None]:
+        self._may_go_on.clear()
+        try:
+            yield
+        finally:
+            self._may_go_on.set()
+
+    def flush(self, descriptor: int) -> None:
+        self.flushers.append(threading.current_thread().name)
+        if not self._may_go_on.is_set():
+            self.hanging += 1
+            assert self._may_go_on.wait(DEADLINE_S)
+        super().flush(descriptor)
+
+
+@dataclass
+class Storing:
+    """A data set that a thread of its own stores; `ended` is set when commit is back."""
+
+    spool: Spool
+    delivery_id: str = ""
+    error: SpoolError | None = None
+    cut: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> Storing:
+        threading.Thread(target=self._store, name="association", daemon=True).start()
+        return self
+
+    def _store(self) -> None:
+        described = facts()
+        self.delivery_id = described.delivery_id
+        try:
+            with self.spool.begin(described, self.cut.set) as sink:
+                sink.write(data_set(described.delivery_id, 500))
+                sink.commit()
+        except SpoolError as error:
+            self.error = error
+        self.ended.set()
+
+
+@dataclass(frozen=True)
+class HungSpool:
+    fs: HangingFileSystem
+    spool: Spool
+    directory: Path
+
+    def store(self) -> Storing:
+        """Returns when it is queued, or hangs in its flush."""
+        queued = len(self.spool._parts.committer._queue)
+        storing = Storing(self.spool).start()
+        eventually(
+            lambda: bool(self.fs.hanging) and len(self.spool._parts.committer._queue) >= queued,
+            "it waits",
+        )
+        return storing
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[HungSpool]:
+    fs = HangingFileSystem()
+    with Spool.open(tmp_path / "spool", "north", QUICK_DEADLINE, fs=fs) as spool:
+        store(spool, 100)
+        yield HungSpool(fs, spool, tmp_path / "spool")
+
+
+def test_a_lone_association_flushes_by_itself(hung: HungSpool) -> None:
+    hung.fs.flushers.clear()
+    for _ in range(5):
+        store(hung.spool, 500)
+    assert hung.fs.flushers.count(threading.current_thread().name) == 5
+
+
+def test_a_receipt_is_flushed_though_nobody_waits(hung: HungSpool) -> None:
+    hung.fs.flushers.clear()
+    hung.spool.association_opened(opened("idle"))
+    eventually(lambda: bool(contents(hung.directory).opened), "it is flushed")
+    assert set(hung.fs.flushers) <= {"spool-committer", "spool-supply"}
+
+
+def test_what_gathers_behind_a_flush_is_one_flush(hung: HungSpool) -> None:
+    before = hung.spool.statistics().flushes
+    with hung.fs.hang():
+        leader = hung.store()
+        behind = [Storing(hung.spool).start() for _ in range(6)]
+        eventually(lambda: len(hung.spool._parts.committer._queue) == 6, "all are queued")
+    for storing in (leader, *behind):
+        assert storing.ended.wait(DEADLINE_S)
+        assert storing.error is None
+    assert hung.spool.statistics().flushes - before == 2
+    assert {s.delivery_id for s in (leader, *behind)} <= set(contents(hung.directory).deliveries)
+
+
+def test_a_disk_that_hangs_holds_nobody_past_the_deadline(hung: HungSpool) -> None:
+    with hung.fs.hang():
+        started_s = time.monotonic()
+        leader, follower = hung.store(), hung.store()
+        assert follower.ended.wait(DEADLINE_S)
+        assert isinstance(follower.error, SpoolStalled)
+        # The one that leads is in the kernel: its peer is let go in its place.
+        assert leader.cut.wait(DEADLINE_S)
+        assert time.monotonic() - started_s >= 0.3
+        assert not leader.ended.is_set()
+        assert not follower.cut.is_set()
+        late = hung.store()
+        assert late.ended.wait(DEADLINE_S)
+        assert isinstance(late.error, SpoolStalled)
+    assert leader.ended.wait(DEADLINE_S)
+    # Its flush came back, but its peer has been told otherwise.
+    assert isinstance(leader.error, SpoolStalled)
+    delivery = store(hung.spool, 700)
+    hung.spool.append_receipt(receipt(delivery))
+    eventually(lambda: bool(contents(hung.directory).receipts), "the spool goes on")
+
+
+def test_those_behind_a_leader_that_gave_up_are_not_given_the_turn(hung: HungSpool) -> None:
+    with hung.fs.hang():
+        leader = hung.store()
+        given_up = [hung.store() for _ in range(3)]
+        for storing in given_up:
+            assert storing.ended.wait(DEADLINE_S)
+        waiting = hung.store()
+    for storing in (leader, waiting):
+        assert storing.ended.wait(DEADLINE_S)
+    assert waiting.error is None
+    found = contents(hung.directory).deliveries
+    # What was told as stalled may still be kept, as it may be when an answer is lost.
+    assert {leader.delivery_id, waiting.delivery_id} <= set(found)
+
+
+def test_a_fault_of_ours_while_writing_leaves_nobody_waiting(
+    hung: HungSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(hung.spool._parts.log, "write", fail)
+    with pytest.raises(MemoryError):
+        store(hung.spool, 100)
+    assert hung.spool.broken is not None
+    with pytest.raises(SpoolError):
+        store(hung.spool, 100)
