@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from contracts.failures import FatalError
-from infra.settings import Section
 from infra.settings_errors import explain
+from infra.settings_section import Section
 from load.studies import KINDS
 
 BOX = Path(__file__).parent / "scenarios"
