@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 import fastavro
 
-from contracts.events import Event
+from contracts.events import Event, PayloadChunk
 from contracts.failures import PoisonError, Reason
 from contracts.schema_catalog import newest, versions_by_id
 
@@ -32,11 +32,35 @@ EVENT_BYTES_MAX = 32 * 1024 * 1024
 
 def encode(event: Event) -> bytes:
     """The event as bytes, written with the newest version of its schema."""
+    if type(event) is PayloadChunk:
+        return encode_chunk(event.delivery_id, event.chunk_index, event.chunk_count, event.bytes)
     version = newest(type(event))
     buffer = io.BytesIO()
     buffer.write(_WIRE_HEADER.pack(0, version.schema_id))
     fastavro.schemaless_writer(buffer, version.parsed, to_plain(event))
     return buffer.getvalue()
+
+
+def encode_chunk(
+    delivery_id: str, chunk_index: int, chunk_count: int, data: bytes | memoryview
+) -> bytes:
+    """`encode` of a PayloadChunk whose bytes are still where they were read: they are copied once.
+
+    (fastavro's writer copies them three times. What its schema says is written out here, and a
+    test holds both together for any value.)
+    """
+    name = delivery_id.encode()
+    return b"".join(
+        (
+            _WIRE_HEADER.pack(0, newest(PayloadChunk).schema_id),
+            _long(len(name)),
+            name,
+            _long(chunk_index),
+            _long(chunk_count),
+            _long(len(data)),
+            data,
+        )
+    )
 
 
 def decode(data: bytes, event_type: type[E]) -> E:
@@ -59,7 +83,7 @@ def decode(data: bytes, event_type: type[E]) -> E:
 
 def to_plain(event: object) -> dict[str, Any]:
     """The event as the dict that its Avro schema describes (for object containers)."""
-    return cast(dict[str, Any], _plain(event))
+    return cast(dict[str, Any], _flattener(cast(Any, type(event)))(event))
 
 
 def from_plain(plain: dict[str, Any], event_type: type[E]) -> E:
@@ -86,14 +110,48 @@ def _decode_body(data: bytes, writer_schema: Any, event_type: type[E]) -> E:
     return event
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, StrEnum):
-        return value.value
-    return value
+def _long(value: int) -> bytes:
+    """An Avro long: zigzag, then seven bits a byte, lowest first (Avro 1.11, binary encoding)."""
+    rest = (value << 1) ^ (value >> 63)
+    encoded = bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+@cache
+def _flattener(kind: Any) -> Callable[[Any], Any]:
+    """A function from a value of the annotated type to fastavro's plain value."""
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        inner = _flattener(next(a for a in typing.get_args(kind) if a is not type(None)))
+        return inner if inner is _unchanged else lambda v: None if v is None else inner(v)
+    if origin is tuple:
+        item = _flattener(typing.get_args(kind)[0])
+        return list if item is _unchanged else lambda value: [item(part) for part in value]
+    if is_dataclass(kind):
+        return _record_flattener(kind)
+    if issubclass(kind, StrEnum):
+        return lambda value: value.value
+    return _unchanged
+
+
+def _record_flattener(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    steps = [(name, _flattener(hints[name])) for name in names]
+    # Only what is not plain already costs a call for each value.
+    changing = [(name, step) for name, step in steps if step is not _unchanged]
+
+    def flatten(value: Any) -> dict[str, Any]:
+        plain = {name: getattr(value, name) for name in names}
+        for name, step in changing:
+            plain[name] = step(plain[name])
+        return plain
+
+    return flatten
 
 
 @cache

@@ -75,14 +75,13 @@ class Flight:
 
     def send_chunk(self, now: datetime) -> None:
         """Publishes the next chunk. Raises as the publisher does, SpoolCorrupt, OSError."""
-        data = bytes(next(self._chunks))
-        chunk = PayloadChunk(self.entry.delivery_id, self._sent, self._chunk_count, data)
-        event_id = f"{self.entry.delivery_id}/{self._sent}"
+        data = next(self._chunks)
+        delivery_id = self.entry.delivery_id
         record = OutgoingRecord(
             PAYLOAD.name,
             self.key,
-            codec.encode(chunk),
-            event_headers(chunk, event_id, self._sender.origin, now),
+            codec.encode_chunk(delivery_id, self._sent, self._chunk_count, data),
+            event_headers(PayloadChunk, f"{delivery_id}/{self._sent}", self._sender.origin, now),
             self._partition,
         )
         self._unacknowledged.append((self._sender.publisher.publish(record), len(data)))
@@ -150,7 +149,7 @@ class Flight:
             size_bytes=delivery.size_bytes,
             header=self.header.header_json.decode(),
             header_complete=self.header.is_complete,
-            header_reason=self.header.reason,
+            header_reason=self.header.reason.value if self.header.reason else None,
             header_key_id=None,
             scanner_version=SCANNER_VERSION,
             quarantine_reason=delivery.quarantine_reason,

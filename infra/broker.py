@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import zstandard
@@ -39,6 +40,8 @@ RECORD_OVERHEAD_BYTES = 256
 _ZSTD_LEVEL = 3  # what the client compresses with
 
 
+# Keys are studies: their instances follow one another.
+@lru_cache(maxsize=4096)
 def partition_for_key(key: bytes, partitions: int) -> int:
     """The partition on which Kafka's default partitioner puts `key` (murmur2)."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
@@ -70,7 +73,7 @@ class KafkaPublisher:
 
     def publish_event(self, event: Event, key: bytes, event_id: str) -> PendingPublication:
         """`publish` of an event on its own topic, encoded, with CloudEvents headers."""
-        headers = event_headers(event, event_id, self._origin, self._clock.now())
+        headers = event_headers(type(event), event_id, self._origin, self._clock.now())
         name = topics.BY_EVENT[type(event)].name
         return self.publish(OutgoingRecord(name, key, codec.encode(event), headers))
 
@@ -108,7 +111,7 @@ class _Lane:
         with translated(doing):
             producer = self._current(doing)
             try:
-                partition = _partition(record, sorted(producer.partitions_for(topic)))
+                partition = _partition(record, producer.partitions_for(topic))
                 future = producer.send(
                     topic,
                     key=record.key,
@@ -177,9 +180,9 @@ class _Pending:
         return PublishedAt(self._topic, int(metadata.partition), int(metadata.offset))
 
 
-def _partition(record: OutgoingRecord, partitions: list[int]) -> int:
+def _partition(record: OutgoingRecord, partitions: set[int]) -> int:
     if record.partition is None:
-        return partitions[partition_for_key(record.key or b"", len(partitions))]
+        return sorted(partitions)[partition_for_key(record.key or b"", len(partitions))]
     if record.partition not in partitions:
         raise FatalError(
             f"publishing to {record.topic}: it has no partition {record.partition}",
@@ -199,7 +202,7 @@ def _check_size(record: OutgoingRecord, topic: topics.Topic | None) -> None:
     limit_bytes = topic.message_bytes_max
     if record.topic == topic.dlq_name:
         limit_bytes += topics.DLQ_HEADERS_BYTES_MAX
-    beside = sum(len(name.encode()) + len(value) for name, value in record.headers)
+    beside = sum([len(name.encode()) + len(value) for name, value in record.headers])
     beside += len(record.key or b"") + RECORD_OVERHEAD_BYTES
     value = record.value or b""
     plain_bytes = beside + len(value)

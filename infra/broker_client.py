@@ -6,6 +6,8 @@ library. Must not open a connection.
 
 from __future__ import annotations
 
+import selectors
+import socket
 from typing import Any
 
 from infra.settings import KafkaSettings
@@ -20,9 +22,44 @@ RECONNECT_BACKOFF_MS_MAX = 2_000
 CLOSE_TIMEOUT_S = 5.0
 
 
+class QuietSelector(selectors.DefaultSelector):
+    """The machine's selector, for which an unknown socket is an everyday answer.
+
+    kafka-python (3.0.12) asks for each wait whether its socket is registered, which it is not, and
+    the standard library spells the socket out for that error, both addresses asked of the kernel:
+    4 % of a forwarder.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._descriptors: set[int] = set()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """As the standard library's."""
+        key = super().register(fileobj, events, data)
+        self._descriptors.add(key.fd)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """As the standard library's."""
+        key = super().unregister(fileobj)
+        self._descriptors.discard(key.fd)
+        return key
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """As the standard library's, its KeyError without a text."""
+        # A closed socket has no descriptor; the standard library finds it by its object.
+        if isinstance(fileobj, socket.socket):
+            descriptor = fileobj.fileno()
+            if descriptor >= 0 and descriptor not in self._descriptors:
+                raise KeyError
+        return super().get_key(fileobj)
+
+
 def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Addresses, TLS, SASL and time-outs: what producers, consumers and admin clients share."""
     options: dict[str, Any] = {
+        "selector": QuietSelector,
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",")],
         "security_protocol": kafka.security_protocol,
         "request_timeout_ms": kafka.request_timeout_ms,

@@ -46,7 +46,7 @@ class Bus:
 
     def event_record(self, event: Event, key: bytes, value: bytes, event_id: str) -> OutgoingRecord:
         """A record for the event's topic with `value` as its bytes."""
-        headers = event_headers(event, event_id, ORIGIN, self._clock.now())
+        headers = event_headers(type(event), event_id, ORIGIN, self._clock.now())
         return OutgoingRecord(BY_EVENT[type(event)].name, key, value, headers)
 
     def publish(self, records: Sequence[OutgoingRecord]) -> None:

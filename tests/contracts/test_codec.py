@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contracts import codec
-from contracts.codec import EVENT_BYTES_MAX, decode, encode, to_plain
-from contracts.events import EVENT_TYPES, Event, InstanceReceived, PackArchived
+from contracts.codec import EVENT_BYTES_MAX, decode, encode, encode_chunk, to_plain
+from contracts.events import EVENT_TYPES, Event, InstanceReceived, PackArchived, PayloadChunk
 from contracts.example_catalog import examples_of
 from contracts.failures import PoisonError, Reason
 from contracts.schema_catalog import newest
@@ -83,6 +83,34 @@ def test_a_cut_record_is_poison(event: Event, end: int) -> None:
     cut = data[: end % len(data)]
     with pytest.raises(PoisonError):
         decode(cut, type(event))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    delivery_id=st.text(max_size=80),
+    index=st.integers(-(2**63), 2**63 - 1),
+    count=st.integers(-(2**63), 2**63 - 1),
+    data=st.binary(max_size=300),
+)
+@example(delivery_id="", index=0, count=1, data=b"")
+@example(delivery_id="é" * 70, index=63, count=64, data=bytes(8192))
+def test_a_chunk_is_framed_as_its_schema_says(
+    delivery_id: str, index: int, count: int, data: bytes
+) -> None:
+    chunk = PayloadChunk(delivery_id, index, count, data)
+    version = newest(PayloadChunk)
+    body = io.BytesIO()
+    body.write(struct.pack(">bI", 0, version.schema_id))
+    fastavro.schemaless_writer(body, version.parsed, to_plain(chunk))
+    assert encode(chunk) == body.getvalue()
+    assert encode_chunk(delivery_id, index, count, memoryview(data)) == body.getvalue()
+    assert decode(encode(chunk), PayloadChunk) == chunk
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_every_event_comes_back_as_it_was(kind: type[Event]) -> None:
+    for event in examples_of(kind):
+        assert decode(encode(event), kind) == event
 
 
 def test_a_declared_length_is_not_believed() -> None:
