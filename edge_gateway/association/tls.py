@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Those for TLS 1.2; 1.3 has nothing weaker. RFC 9325 4.1 advises against finite-field DHE. Level
 # 2 wants RSA of 2048 bits, curves of 224 and no SHA-1, for the certificates on both sides too.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 # A sender that opens one association after the other uses one; OpenSSL would send two.
 _TICKETS = 1
 # RFC 9325 3.4: keys of session tickets are renewed regularly; a new context has new ones.
@@ -159,7 +159,7 @@ def _load(tls: GatewayTls) -> _Loaded:
 def _restrict(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_ciphers(_CIPHERS)
+    context.set_ciphers(TLS_1_2_CIPHERS)
 
 
 def _no_password() -> str:
