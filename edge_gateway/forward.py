@@ -16,6 +16,12 @@ from datetime import timedelta
 from contracts.envelope import Origin
 from contracts.failures import EXIT_FAILED, EXIT_OK
 from edge_gateway.centre import CentreListener
+from edge_gateway.commitment.custody_view import CustodyView
+from edge_gateway.commitment.desk import CommitmentDesk, DeskParts
+from edge_gateway.commitment.ledger import CommitmentLedger
+from edge_gateway.commitment.reporter import Reporter
+from edge_gateway.commitment.schema import LEDGER_NAME as COMMITMENT_LEDGER_NAME
+from edge_gateway.commitment.schema import set_aside_if_damaged
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
@@ -146,7 +152,27 @@ class ForwardProcess:
             health=health,
             clock=clock,
             metrics=metrics,
+            commitment=self._commitment(progress, metrics, health),
+            reporter=self._reporter(metrics),
         )
+
+    def _commitment(
+        self, progress: Progress, metrics: Metrics, health: ForwardHealth
+    ) -> CommitmentDesk | None:
+        settings, directory = self._gateway.commitment, self._gateway.spool.directory
+        if not settings.peers:
+            return None
+        set_aside_if_damaged(directory / COMMITMENT_LEDGER_NAME)
+        custody = CustodyView(progress.connection)
+        ledger = CommitmentLedger(directory)
+        return CommitmentDesk(DeskParts(ledger, custody, health, self._clock, metrics), settings)
+
+    def _reporter(self, metrics: Metrics) -> Reporter | None:
+        gateway = self._gateway
+        if not gateway.commitment.peers:
+            return None
+        called = gateway.ae_title.strip()
+        return Reporter(gateway.spool.directory, called, gateway.commitment, self._clock, metrics)
 
     def _retention(
         self, progress: Progress, receipts: ReceiptLedger, health: ForwardHealth
@@ -160,6 +186,7 @@ class ForwardProcess:
                 self._spool_bytes_max(),
                 spool.hold_s,
                 spool.free_bytes_min,
+                timedelta(days=self._gateway.commitment.kept_days),
             ),
         )
 

@@ -28,6 +28,8 @@ from edge_gateway.centre import (
     LogPosition,
     NewLog,
 )
+from edge_gateway.commitment.desk import CommitmentDesk
+from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.gateway_requests import RequestDesk
@@ -86,6 +88,9 @@ class ForwarderParts:
     health: ForwardHealth
     clock: Clock
     metrics: Metrics
+    # None where nobody may ask for storage commitment.
+    commitment: CommitmentDesk | None = None
+    reporter: Reporter | None = None
 
 
 class Forwarder:
@@ -107,6 +112,8 @@ class Forwarder:
         parts.feed.begin()
         parts.retention.begin()
         parts.listener.start()
+        if parts.reporter is not None:
+            parts.reporter.start()
         try:
             while not stop.is_set():
                 if not self._round():
@@ -115,6 +122,8 @@ class Forwarder:
             self._land()
         finally:
             parts.listener.stop()
+            if parts.reporter is not None:
+                parts.reporter.stop()
             parts.pipeline.abandon()
             parts.progress.commit()
 
@@ -127,6 +136,8 @@ class Forwarder:
         # know a delivery before its custody comes by.
         if parts.feed.has_caught_up:
             moved |= self._hear()
+            if parts.commitment is not None:
+                moved |= parts.commitment.step()
         if self._may_speak():
             moved |= parts.pipeline.step(self._published_to)
             moved |= parts.receipts.step()

@@ -113,7 +113,13 @@ class Progress:
         self._run(
             "UPDATE delivery SET state = ?, archived_at = ?, resolved_at = ?, problem = NULL"
             " WHERE delivery_id = ? AND state NOT IN ('purged', 'archived', 'quarantined')",
-            (state.value, microseconds(archived_at), microseconds(now), delivery_id),
+            (
+                state.value,
+                # What lies in quarantine was never archived under its identity.
+                microseconds(archived_at) if state is DeliveryState.ARCHIVED else None,
+                microseconds(now),
+                delivery_id,
+            ),
         )
 
     def refuse(self, delivery_id: str) -> None:

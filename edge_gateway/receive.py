@@ -19,6 +19,7 @@ from edge_gateway.association import (
     Listener,
     TlsCertificates,
 )
+from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.intake import Intake
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
@@ -59,6 +60,9 @@ class Receiver:
             Intake(spool, self.metrics, SystemClock()),
             limits or association_limits(gateway),
             certificates,
+            actions=ActionDesk(
+                gateway.spool.directory, gateway.commitment, self.metrics, SystemClock()
+            ),
         )
         self._endpoint = ProcessEndpoint(
             "127.0.0.1",

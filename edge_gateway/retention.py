@@ -62,6 +62,7 @@ class RetentionLimits:
     spool_bytes_max: int
     hold_s: int
     free_bytes_min: int | None = None
+    purged_rows_kept: timedelta = PURGED_ROWS_KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Retention:
                 self._save_remnants(number, needs_room)
         # A segment kept for recycling is not free to the disk.
         self._recycle(done, needs_room, 0 if is_disk_short else FREE_SEGMENTS_MAX)
-        progress.forget_purged(PURGED_ROWS_KEPT, now, PURGES_PER_STEP)
+        progress.forget_purged(self._limits.purged_rows_kept, now, PURGES_PER_STEP)
 
     def _is_time_for_remnants(self) -> bool:
         now = self._parts.clock.monotonic()

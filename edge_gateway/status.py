@@ -55,6 +55,18 @@ NOT_AUTHORISED = Status(0x0124, "not-authorised", "the peer may not do this", "P
 UNRECOGNISED_OPERATION = Status(
     0x0211, "operation", "a DIMSE operation that is not served here", "PS3.7 C.5.27"
 )
+# Of an N-ACTION for storage commitment.
+NO_SUCH_INSTANCE = Status(
+    0x0112, "no-such-instance", "not the well-known instance", "PS3.7 10.1.4.1.10"
+)
+INVALID_ARGUMENT = Status(
+    0x0115, "invalid-argument", "data set not readable, or a UID is missing", "PS3.7 10.1.4.1.10"
+)
+NO_SUCH_CLASS = Status(0x0118, "no-such-class", "not the context's class", "PS3.7 10.1.4.1.10")
+NO_SUCH_ACTION = Status(0x0123, "no-such-action", "action type is not 1", "PS3.7 10.1.4.1.10")
+RESOURCE_LIMITATION = Status(
+    0x0213, "resource-limitation", "over a limit of the gateway", "PS3.7 10.1.4.1.10"
+)
 
 STATUSES: tuple[Status, ...] = (
     SUCCESS,
@@ -67,6 +79,11 @@ STATUSES: tuple[Status, ...] = (
     SOP_CLASS_NOT_SUPPORTED,
     NOT_AUTHORISED,
     UNRECOGNISED_OPERATION,
+    NO_SUCH_INSTANCE,
+    INVALID_ARGUMENT,
+    NO_SUCH_CLASS,
+    NO_SUCH_ACTION,
+    RESOURCE_LIMITATION,
 )
 
 UNSUPPORTED_VERSION = Reject(1, 2, 2, "protocol-version", "upper layer version 1 not offered")

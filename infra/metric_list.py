@@ -30,6 +30,10 @@ MetricName = Literal[
     "hilum_forward_window_bytes",
     "hilum_forward_in_flight_bytes",
     "hilum_scan_incomplete_total",
+    "hilum_commitment_response_total",
+    "hilum_commitment_requests",
+    "hilum_commitment_reference_total",
+    "hilum_commitment_report_total",
     "hilum_consumer_records_total",
     "hilum_consumer_batch_seconds",
     "hilum_consumer_retries_total",
@@ -81,6 +85,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_forward_window_bytes", "gauge", "published and not yet archived bytes"),
     Metric("hilum_forward_in_flight_bytes", "gauge", "bytes sent and not yet acknowledged"),
     Metric("hilum_scan_incomplete_total", "counter", "headers not read wholly", ("reason",)),
+    Metric("hilum_commitment_response_total", "counter", "N-ACTION responses", ("status",)),
+    Metric("hilum_commitment_requests", "gauge", "commitment requests by state", ("state",)),
+    Metric(
+        "hilum_commitment_reference_total", "counter", "instances by what was decided", ("outcome",)
+    ),
+    Metric("hilum_commitment_report_total", "counter", "reports by what came of it", ("outcome",)),
     Metric("hilum_consumer_records_total", "counter", "records by outcome", ("outcome",)),
     Metric("hilum_consumer_batch_seconds", "histogram", "write of one batch"),
     Metric("hilum_consumer_retries_total", "counter", "batches written again after a failure"),

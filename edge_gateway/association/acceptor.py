@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from edge_gateway import status
@@ -36,6 +37,7 @@ from edge_gateway.association.pdu_reader import PduReader
 from edge_gateway.association.session import PeerAborted, Session
 from edge_gateway.association.tls import TlsCertificates, identities_of
 from edge_gateway.association.waiting_room import WaitingRoom
+from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.intake import AssociationIntake, Intake, Peer
 from edge_gateway.spool import Ending
 from infra.telemetry import logger
@@ -53,6 +55,7 @@ class AcceptorParts:
     certificates: TlsCertificates | None
     waiting_room: WaitingRoom
     budget: LogBudget
+    actions: ActionDesk
 
 
 class Acceptor:
@@ -115,7 +118,12 @@ class Acceptor:
         self._tell(encode_associate_reject(reject.result, reject.source, reject.reason))
 
     def _associate(self, request: AssociateRequest, admitted: Admitted) -> None:
-        contexts = tuple(answer_context(proposed) for proposed in request.contexts)
+        actions, calling = self._parts.actions, request.calling_ae_title
+        serves_commitment = actions.serves(calling)
+        contexts = tuple(
+            answer_context(proposed, serves_commitment=serves_commitment)
+            for proposed in request.contexts
+        )
         accept = encode_associate_accept(
             request,
             contexts,
@@ -132,6 +140,7 @@ class Acceptor:
                 if context.result == ContextResult.ACCEPTANCE
             },
             request.pdu_bytes_max,
+            begin_action=partial(actions.begin, calling) if serves_commitment else None,
         )
         peer = self._peer(request, admitted)
         intake = self._parts.intake.open_association(peer, self._connection.cut)

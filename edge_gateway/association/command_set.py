@@ -16,6 +16,7 @@ from edge_gateway.association.pdu import InvalidPdu
 
 RESPONSE = 0x8000
 NO_DATA_SET = 0x0101
+_ACTION_TYPE = 0x1008
 _DATA_SET_FOLLOWS = 0x0001
 _PRIORITY_MEDIUM = 0x0000
 _ERROR_COMMENT_CHARACTERS_MAX = 64
@@ -30,6 +31,7 @@ class Operation(IntEnum):
 
     C_STORE = 0x0001
     C_ECHO = 0x0030
+    N_ACTION = 0x0130
     C_CANCEL = 0x0FFF
 
 
@@ -44,13 +46,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request of the peer. UIDs are '' where they are missing."""
+    """A request of the peer. UIDs are '' where they are missing; `action_type` is N-ACTION's."""
 
     field: int
     message_id: int
     has_data_set: bool
     sop_class_uid: str
     sop_instance_uid: str
+    action_type: int | None = None
 
 
 def decode_command(data: bytes) -> Command:
@@ -66,6 +69,7 @@ def decode_command(data: bytes) -> Command:
         has_data_set=_unsigned(elements, 0x0800) != NO_DATA_SET,
         sop_class_uid=_text(elements, 0x0002) or _text(elements, 0x0003),
         sop_instance_uid=_text(elements, 0x1000) or _text(elements, 0x1001),
+        action_type=_unsigned(elements, _ACTION_TYPE) if _ACTION_TYPE in elements else None,
     )
 
 
@@ -88,6 +92,7 @@ def encode_response(
             _element(0x0900, struct.pack("<H", status)),
             _element(0x0902, _padded(text, b" ")),
             _element(0x1000, _padded(sop_instance_uid.encode("ascii"), b"\0")),
+            _action_type(command),
         )
     )
     return _element(0x0000, struct.pack("<I", len(body))) + body
@@ -154,6 +159,12 @@ def _text(elements: Mapping[int, bytes], element: int) -> str:
 
 def _element(element: int, value: bytes) -> bytes:
     return struct.pack("<HHI", 0, element, len(value)) + value if value else b""
+
+
+def _action_type(command: Command) -> bytes:
+    if command.field != Operation.N_ACTION or command.action_type is None:
+        return b""
+    return _element(_ACTION_TYPE, struct.pack("<H", command.action_type))
 
 
 def _padded(value: bytes, padding: bytes) -> bytes:

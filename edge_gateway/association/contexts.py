@@ -18,6 +18,7 @@ from edge_gateway.association.pdu import (
     ContextResult,
     ProposedContext,
 )
+from edge_gateway.commitment.request import PUSH_MODEL, TRANSFER_SYNTAXES
 
 VERIFICATION = "1.2.840.10008.1.1"
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -55,11 +56,21 @@ def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
     return last_choice
 
 
-def answer_context(proposed: ProposedContext) -> AnsweredContext:
-    """Our answer to one proposed context: storage and Verification, nothing else yet."""
-    transfer_syntax = choose_transfer_syntax(proposed.transfer_syntaxes)
+def answer_context(
+    proposed: ProposedContext, *, serves_commitment: bool = False
+) -> AnsweredContext:
+    """Our answer to one proposed context: storage, Verification and, for a peer that may ask,
+    storage commitment.
+    """
+    offered: Iterable[str] = proposed.transfer_syntaxes
+    is_commitment = serves_commitment and proposed.abstract_syntax == PUSH_MODEL
+    if is_commitment:
+        # Its data sets are read here, unlike those of a C-STORE.
+        offered = [syntax for syntax in offered if syntax in TRANSFER_SYNTAXES]
+    transfer_syntax = choose_transfer_syntax(offered)
+    is_served = is_commitment or proposed.abstract_syntax == VERIFICATION
     result = ContextResult.ACCEPTANCE
-    if proposed.abstract_syntax != VERIFICATION and not is_storage(proposed.abstract_syntax):
+    if not is_served and not is_storage(proposed.abstract_syntax):
         result = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
     elif transfer_syntax is None:
         result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED

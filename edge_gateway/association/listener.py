@@ -20,6 +20,7 @@ from edge_gateway.association.limits import BACKLOG, AssociationLimits
 from edge_gateway.association.log_budget import LogBudget
 from edge_gateway.association.tls import TlsCertificates
 from edge_gateway.association.waiting_room import WaitingRoom
+from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.intake import Intake
 from infra.telemetry import logger
 
@@ -39,6 +40,8 @@ class Listener:
         intake: Intake,
         limits: AssociationLimits,
         certificates: TlsCertificates | None,
+        *,
+        actions: ActionDesk,
     ) -> None:
         self._parts = AcceptorParts(
             admission=admission,
@@ -47,6 +50,7 @@ class Listener:
             certificates=certificates,
             waiting_room=WaitingRoom(limits.pending_max, limits.pending_per_address_max),
             budget=LogBudget(_LOG),
+            actions=actions,
         )
         self._stop = StopSignal()
         self._lock = threading.Lock()

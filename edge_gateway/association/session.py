@@ -7,7 +7,7 @@ breaks the protocol ends this association and nothing else. Must not decide a st
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from edge_gateway import status
 from edge_gateway.association.command_set import (
@@ -36,6 +36,8 @@ from edge_gateway.association.pdu import (
     fragments,
 )
 from edge_gateway.association.pdu_reader import PduReader
+from edge_gateway.commitment.intake import ActionIntake, ActionRequest
+from edge_gateway.commitment.request import PUSH_MODEL
 from edge_gateway.intake import AssociationIntake, StoreIntake, StoreRequest
 
 
@@ -46,7 +48,9 @@ class PeerAborted(Exception):
 class _Incoming:
     """The message under way once its command set is known: where its data set goes."""
 
-    def __init__(self, context_id: int, command: Command, store: StoreIntake | None) -> None:
+    def __init__(
+        self, context_id: int, command: Command, store: StoreIntake | ActionIntake | None
+    ) -> None:
         self.context_id = context_id
         self.command = command
         self.store = store
@@ -63,12 +67,15 @@ class Session:
         limits: AssociationLimits,
         contexts: Mapping[int, AnsweredContext],
         peer_pdu_bytes_max: int,
+        *,
+        begin_action: Callable[[ActionRequest], ActionIntake] | None = None,
     ) -> None:
         self._connection = connection
         self._reader = reader
         self._limits = limits
         self._contexts = contexts
         self._peer_pdu_bytes_max = peer_pdu_bytes_max
+        self._begin_action = begin_action
         self._command = bytearray()
         self._command_context_id: int | None = None
         self._incoming: _Incoming | None = None
@@ -123,12 +130,28 @@ class Session:
             self._begin(fragment.context_id, command, intake)
 
     def _begin(self, context_id: int, command: Command, intake: AssociationIntake) -> None:
-        store = None
+        store: StoreIntake | ActionIntake | None = None
         if command.field == Operation.C_STORE:
             store = intake.begin(self._store_request(context_id, command))
+        elif command.field == Operation.N_ACTION:
+            store = self._action(context_id, command)
         self._incoming = _Incoming(context_id, command, store)
         if not command.has_data_set:
             self._finish()
+
+    def _action(self, context_id: int, command: Command) -> ActionIntake | None:
+        """None where N-ACTION is no operation of the context's class."""
+        context = self._contexts[context_id]
+        if self._begin_action is None or context.abstract_syntax != PUSH_MODEL:
+            return None
+        return self._begin_action(
+            ActionRequest(
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                action_type=command.action_type,
+                transfer_syntax_uid=context.transfer_syntax,
+            )
+        )
 
     def _store_request(self, context_id: int, command: Command) -> StoreRequest:
         context = self._contexts[context_id]
@@ -136,7 +159,7 @@ class Session:
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=context.transfer_syntax,
-            is_storage_class=context.abstract_syntax != VERIFICATION
+            is_storage_class=context.abstract_syntax not in (VERIFICATION, PUSH_MODEL)
             and is_storage(command.sop_class_uid),
         )
 
