@@ -7,7 +7,9 @@ have the same composition whatever the index holds, so that only its size can ch
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +27,8 @@ from load.growth.told import Told, told
 
 # What metadata-index gathers at most (consumers/metadata_index.py).
 FILL_ROWS = 5_000
+# One describes headers while the engine composes for the other; the third batch waits for either.
+FILL_WRITERS, FILL_BATCHES_AHEAD = 2, 3
 # Number ranges beside the fill's; odd numbers hold no conflict.
 PROBES_FROM, LARGE_FROM = 60_000_001, 80_000_001
 # An engine that shares its cores may be slow to answer; the same batch again is harmless.
@@ -87,16 +91,25 @@ class GrowingIndex:
         """CPU seconds of the writer (this process) and of the engine so far."""
         return time.process_time() + (self._engine.cpu_s() if self._engine else 0.0)
 
-    def fill(self, next_study: int, row: int, rows_max: int) -> tuple[int, int]:
-        """Writes whole studies from `next_study` on, about FILL_ROWS, with short headers.
+    def fill(self, next_study: int, row: int, until: int) -> Generator[tuple[int, int]]:
+        """Writes whole studies with short headers from `next_study` on, up to `until` rows.
 
-        `row` is the place of their first instance. Returns (studies, rows) written.
-        Raises RetryableError after ATTEMPTS_MAX.
+        `row` is the place of their first instance. Yields (studies, rows) of each batch of about
+        FILL_ROWS, in order, once it is written; closing it waits for what is being written. Raises
+        RetryableError after ATTEMPTS_MAX.
         """
-        studies = list(_batch(self._seed, next_study, min(FILL_ROWS, rows_max)))
-        events = told(studies, row, is_full=False)
-        self._insist(events)
-        return len(studies), len(events.received)
+        waiting: deque[Future[tuple[int, int]]] = deque()
+        with ThreadPoolExecutor(FILL_WRITERS, thread_name_prefix="fill") as writers:
+            try:
+                while row < until or waiting:
+                    while row < until and len(waiting) < FILL_BATCHES_AHEAD:
+                        studies = list(_batch(self._seed, next_study, min(FILL_ROWS, until - row)))
+                        waiting.append(writers.submit(self._write, studies, row))
+                        next_study += len(studies)
+                        row += sum(one.rows for one in studies)
+                    yield waiting.popleft().result()
+            finally:
+                writers.shutdown(cancel_futures=True)
 
     def probe(self, number: int, row: int) -> ProbeCost:
         """What instances with full headers cost: both halves, one after the other.
@@ -145,6 +158,11 @@ class GrowingIndex:
             insert_s=timed.insert_s / count,
             compose_s=timed.compose_s / count,
         )
+
+    def _write(self, studies: list[Study], row: int) -> tuple[int, int]:
+        events = told(studies, row, is_full=False)
+        self._insist(events)
+        return len(studies), len(events.received)
 
     def _insist(self, events: Told) -> None:
         writer = IndexWriter(self.database, SystemClock())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,13 +123,14 @@ def _fill(
     while not state.is_full:
         begun, cpu, began = state, index.cpu_s(), time.perf_counter()
         until = min(max(SLICE_ROWS_MIN, round(state.rows * SLICE_FACTOR)), rows)
-        while state.rows < until:
-            studies, written = index.fill(state.next_study, state.rows, rows - state.rows)
-            state = state.model_copy(
-                update={"rows": state.rows + written, "next_study": state.next_study + studies}
-            )
-            kept.put(state)
-            progress.advance(written)
+        # Closed in any case: nothing is being written any more when the engine is stopped.
+        with closing(index.fill(state.next_study, state.rows, until)) as batches:
+            for studies, written in batches:
+                state = state.model_copy(
+                    update={"rows": state.rows + written, "next_study": state.next_study + studies}
+                )
+                kept.put(state)
+                progress.advance(written)
         piece = FillSlice(
             rows_from=begun.rows,
             rows_to=state.rows,
