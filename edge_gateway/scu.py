@@ -20,9 +20,11 @@ from edge_gateway.association.limits import CONTEXTS_MAX, AssociationLimits
 from edge_gateway.association.negotiation import Peer
 from edge_gateway.association.pdu import IMPLICIT_VR_LITTLE_ENDIAN, ProtocolError
 from edge_gateway.association.requestor import AssociationRejected, Requestor
+from edge_gateway.association.tls import TlsClient, client_context
 from edge_gateway.outgoing import OutgoingInstance
 
 __all__ = [
+    "CONTEXT_NOT_TAKEN",
     "AssociationRejected",
     "OutgoingInstance",
     "Peer",
@@ -30,9 +32,13 @@ __all__ = [
     "SendResult",
     "SendSummary",
     "StoreScu",
+    "TlsClient",
+    "client_context",
     "echo",
 ]
 
+# The one problem that no other attempt at this peer will change.
+CONTEXT_NOT_TAKEN = "peer does not take this SOP class with this transfer syntax"
 _BROKEN = (ConnectionLost, DeadlinePassed, ProtocolError)
 
 
@@ -204,7 +210,7 @@ class StoreScu:
     def _store(self, requestor: Requestor, job: _Job) -> SendResult:
         instance = job.instance
         if not requestor.accepts(*job.context):
-            return _unanswered(job, "peer does not take this SOP class with this transfer syntax")
+            return _unanswered(job, CONTEXT_NOT_TAKEN)
         started_s = time.monotonic()
         with instance.path.open("rb") as file:
             file.seek(instance.offset_bytes)

@@ -17,6 +17,7 @@ from infra.telemetry import configure_logging
 from operations import demo as demo_run
 from operations import render, selftest, stack
 from operations.answers import out, write_json
+from operations.cli_certs import certs_app
 from operations.cli_dead_letters import dlq_app
 from operations.cli_doctor import doctor_app
 from operations.command_line import (
@@ -29,7 +30,7 @@ from operations.command_line import (
     tell,
 )
 from operations.context import DEFAULT_STATE_DIRECTORY, Context
-from operations.send import SendRequest
+from operations.send import SendRequest, tls_client
 from operations.send import send as send_inputs
 from operations.status import status as stack_status
 from operations.verify import VerifyOptions
@@ -43,6 +44,7 @@ app = typer.Typer(
     help="Hilum: medical images from many sites into one archive, without losing one.",
 )
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(certs_app, name="certs")
 app.add_typer(doctor_app)
 
 
@@ -120,6 +122,10 @@ def send(
     slices: Annotated[int, typer.Option(help="Slices of the sample.", min=1, max=2000)] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 1,
     calling: Annotated[str, typer.Option(help="Our calling AE title.")] = "HILUM-SEND",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS, also without the files.")] = False,
+    ca: Annotated[Path | None, typer.Option("--ca", help="The peer's authority (PEM).")] = None,
+    cert: Annotated[Path | None, typer.Option("--cert", help="Our certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Its key (PEM).")] = None,
     state: State = DEFAULT_STATE_DIRECTORY,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -128,7 +134,8 @@ def send(
     if not paths and not sample:
         raise FatalError("nothing to send", "name files or folders, or use --sample")
     context = Context(state, 0, settings, as_json)
-    request = SendRequest(tuple(paths or ()), to, calling, slices if sample else 0, seed)
+    files = tls_client(tls, ca, cert, key)
+    request = SendRequest(tuple(paths or ()), to, calling, slices if sample else 0, seed, files)
     report = send_inputs(context, request)
     if as_json:
         write_json(report)

@@ -22,7 +22,7 @@ from rich.progress import (
 
 from contracts.failures import FatalError
 from edge_gateway.outgoing import FileProblem, OutgoingInstance, read_outgoing
-from edge_gateway.scu import Peer, SendResult, StoreScu
+from edge_gateway.scu import Peer, SendResult, StoreScu, TlsClient, client_context
 from operations.answers import progress_out
 from operations.context import Context
 from operations.inputs import InputProblem, collect
@@ -34,13 +34,17 @@ _REMOTE = re.compile(r"(?P<aet>[^@]{1,16})@(?P<host>[^:]+):(?P<port>[0-9]{1,5})"
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """What to send where; `sample_slices` > 0 adds a synthetic study made from `seed`."""
+    """What to send where; `sample_slices` > 0 adds a synthetic study made from `seed`.
+
+    `tls`: the files for a peer that speaks TLS, None for plain text.
+    """
 
     paths: tuple[Path, ...]
     to: str
     calling_ae_title: str
     sample_slices: int = 0
     seed: int = 1
+    tls: TlsClient | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,17 @@ class SendReport:
     warnings: tuple[InputProblem, ...]
 
 
+def tls_client(
+    is_wanted: bool, ca: Path | None, certificate: Path | None, key: Path | None
+) -> TlsClient | None:
+    """The TLS files of the options; any of them means TLS. Raises FatalError where one lacks."""
+    if (certificate is None) != (key is None):
+        raise FatalError("a certificate and its key belong together", "give --cert and --key")
+    if not is_wanted and ca is None and certificate is None:
+        return None
+    return TlsClient(ca, certificate, key)
+
+
 def send(context: Context, request: SendRequest) -> SendReport:
     """Sends everything that can be sent. Raises FatalError (unknown gateway, nothing named)."""
     peer = _peer(context, request)
@@ -81,11 +96,16 @@ def _peer(context: Context, request: SendRequest) -> Peer:
     else:
         gateway = context.settings().gateway(request.to)
         host, port, called = gateway.bind, gateway.dicom_port, gateway.ae_title
+        if gateway.tls is not None and request.tls is None:
+            raise FatalError(
+                f"gateway {request.to} speaks TLS", "give --ca, and --cert with --key where it asks"
+            )
     return Peer(
         host=host,
         port=port,
         called_ae_title=called,
         calling_ae_title=request.calling_ae_title,
+        tls=None if request.tls is None else client_context(request.tls),
     )
 
 
