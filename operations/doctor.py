@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from infra.settings import Settings
 from operations.context import DEFAULT_STATE_DIRECTORY, Context
 from operations.doctor_certificates import certificate_checks
 from operations.doctor_engines import engine_checks
@@ -35,16 +36,15 @@ class Diagnosis:
 def diagnose(context: Context, tell: Callable[[str], None]) -> Diagnosis:
     """Runs every check. Raises FatalError only where there are no valid settings to go by."""
     started_s = time.monotonic()
-    findings = examine(checks_of(context), tell)
+    findings = examine(checks_of(context.settings(), up_command(context)), tell)
     errors = sum(finding.verdict == "error" for finding in findings)
     warnings = sum(finding.verdict == "warning" for finding in findings)
     elapsed_s = round(time.monotonic() - started_s, 1)
     return Diagnosis(not errors, errors, warnings, elapsed_s, findings)
 
 
-def checks_of(context: Context) -> list[Check]:
-    """Every check for these settings, in the order in which they are shown."""
-    settings, up = context.settings(), up_command(context)
+def checks_of(settings: Settings, up: str) -> list[Check]:
+    """Every check for these settings, in the order in which they are shown; `up` heals a stack."""
     return [
         *machine_checks(settings),
         *spool_checks(settings, up),

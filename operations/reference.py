@@ -1,6 +1,6 @@
-"""The reference pages that follow from the code: settings and events.
+"""The reference pages that follow from the code: settings, events, metrics, DICOM conformance.
 
-    python -m operations.reference        # writes docs/settings.md and docs/events.md
+    python -m operations.reference        # writes all of them into docs/
 
 Invariant: nothing in those pages is written by hand; a test compares them with the code.
 """
@@ -17,7 +17,9 @@ from pydantic.fields import FieldInfo
 
 from contracts.schema_catalog import versions_of
 from contracts.topics import DLQ_RETENTION_MS, FOREVER, TOPICS, Topic
+from infra.metric_list import METRICS
 from infra.settings import Settings
+from operations.conformance import conformance_page
 from operations.context import CHECKOUT
 
 DAY_MS = 24 * 3_600_000
@@ -28,6 +30,8 @@ def pages() -> dict[Path, str]:
     return {
         CHECKOUT / "docs" / "settings.md": settings_page(),
         CHECKOUT / "docs" / "events.md": events_page(),
+        CHECKOUT / "docs" / "metrics.md": metrics_page(),
+        CHECKOUT / "docs" / "dicom-conformance.md": conformance_page(),
     }
 
 
@@ -79,6 +83,26 @@ def events_page() -> str:
         lines += ["| field | type |", "|---|---|"]
         lines += [f"| {f['name']} | {_avro_type(f['type'])} |" for f in schema["fields"]]
         lines.append("")
+    return "\n".join(lines)
+
+
+def metrics_page() -> str:
+    """Every metric, as a scrape of /metrics names it."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every process answers `/metrics` in Prometheus' text format on its HTTP port, beside",
+        "`/livez` and `/readyz`. No label carries a UID or anything of a patient.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+        *(
+            f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels) or '–'} | "
+            f"{metric.meaning} |"
+            for metric in METRICS
+        ),
+        "",
+    ]
     return "\n".join(lines)
 
 
