@@ -32,10 +32,10 @@ def lab_settings(directory: Path) -> Settings:
 def test_what_init_prints_makes_a_gateway_that_its_client_may_call(tmp_path: Path) -> None:
     gateway = lab_settings(tmp_path).gateway("north")
     assert gateway.tls is not None
-    more = {"tls": gateway.tls.model_dump(), "admit": [r.model_dump() for r in gateway.admit]}
+    admit = [rule.model_dump() for rule in gateway.admit]
     certs = tmp_path / "certs"
     files = TlsClient(certs / "ca.pem", certs / "client-CT1.pem", certs / "client-CT1.key")
-    with running_gateway(tmp_path / "spool", **more) as running:
+    with running_gateway(tmp_path / "spool", tls=gateway.tls.model_dump(), admit=admit) as running:
         assert echo(running.peer("CT1", tls=client_context(files))) == 0
         for host in ("localhost", "127.0.0.1"):
             to = f"NORTH@{host}:{running.port}"
