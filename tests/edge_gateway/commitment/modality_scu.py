@@ -57,12 +57,18 @@ class ModalityScu:
             failed={
                 _reference(i): int(i.FailureReason) for i in found.get("FailedSOPSequence", [])
             },
-            is_from_scp=event.context.as_scu,
+            is_from_scp=_is_from_scp(event),
         )
         with self.lock:
             if self.answer == 0:
                 self.reports.append(report)
             return self.answer, None
+
+
+def _is_from_scp(event: Event) -> bool:
+    """Whether role selection said so (PS3.7 D.3.3.4)."""
+    role = event.assoc.requestor.role_selection[StorageCommitmentPushModel]
+    return bool(role.scp_role and not role.scu_role)
 
 
 def _reference(item: Dataset) -> Reference:
