@@ -98,12 +98,15 @@ class PduReader:
     def _make_room(self, count: int) -> None:
         kept = self._end - self._start
         if count > len(self._buffer):
-            # A new one, never a resize: views of the old one may still be held.
-            grown = bytearray(count + PDU_HEADER_BYTES)
-            grown[:kept] = self._buffer[self._start : self._end]
+            # A new one, never a resize: views of the old one may still be held. It holds two of
+            # such PDUs and what stood before them: one call reads as much, and a PDU that comes
+            # behind a command set need not be moved to the front to be whole.
+            grown = bytearray(2 * (count + PDU_HEADER_BYTES) + BUFFER_BYTES_MIN)
+            memoryview(grown)[:kept] = memoryview(self._buffer)[self._start : self._end]
             self._buffer = grown
         elif len(self._buffer) - self._start < count or not kept:
-            self._buffer[:kept] = self._buffer[self._start : self._end]
+            view = memoryview(self._buffer)
+            view[:kept] = view[self._start : self._end]
         else:
             return
         self._start, self._end = 0, kept

@@ -46,9 +46,9 @@ class Ledger:
         """Takes in one durable record."""
         match entry:
             case AssociationOpened():
-                self._open.setdefault(entry.association_id, _OpenAssociation())
+                self._opened(entry.association_id)
             case SpooledDelivery():
-                association = self._open.setdefault(entry.association_id, _OpenAssociation())
+                association = self._opened(entry.association_id)
                 told = (entry.sop_instance_uid, entry.content_sha256)
                 association.unanswered[entry.delivery_id] = told
             case Receipt():
@@ -58,6 +58,13 @@ class Ledger:
                     known.unanswered.pop(entry.delivery_id or "", None)
             case AssociationClosed():
                 self._open.pop(entry.association_id, None)
+
+    def _opened(self, association_id: str) -> _OpenAssociation:
+        # Not `setdefault`, which makes a Counter for every delivery and drops it.
+        known = self._open.get(association_id)
+        if known is None:
+            known = self._open[association_id] = _OpenAssociation()
+        return known
 
     def snapshot(self) -> bytes:
         """The body of a checkpoint record."""
