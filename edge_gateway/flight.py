@@ -20,7 +20,6 @@ from contracts.topics import CHUNK_BYTES_MAX, PAYLOAD
 from edge_gateway.progress_rows import LedgerEntry
 from edge_gateway.scan import SCANNER_VERSION, FittedHeader, HeaderReason, fit_event, scan_header
 from edge_gateway.spool import SpoolBody, SpooledDelivery, SpoolReader
-from edge_gateway.spool_feed import facts_of
 from infra.broker import partition_for_key
 from infra.seams import OutgoingRecord, PendingPublication, Publisher
 
@@ -159,12 +158,13 @@ class Flight:
         )
 
 
-def board(entry: LedgerEntry, reader: SpoolReader, sender: Sender) -> Flight:
-    """A flight for a ledger entry: record read, body open, header scanned.
+def board(
+    entry: LedgerEntry, delivery: SpooledDelivery, reader: SpoolReader, sender: Sender
+) -> Flight:
+    """A flight for a ledger entry and its record: body open, header scanned.
 
     Raises SpoolEntryGone, SpoolCorrupt, OSError.
     """
-    delivery = facts_of(reader, entry)
     with ExitStack() as until_made:
         body = until_made.enter_context(reader.open_body(delivery, entry.location))
         flight = Flight(entry, delivery, body, sender)

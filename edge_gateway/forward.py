@@ -31,6 +31,7 @@ from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
+from edge_gateway.recent import RecentDeliveries
 from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
 from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolReleaser
 from edge_gateway.spool_feed import SpoolFeed
@@ -118,18 +119,18 @@ class ForwardProcess:
     ) -> ForwarderParts:
         gateway, clock = self._gateway, self._clock
         gateway_id = self._identity.gateway_id
-        receipts = ReceiptLedger(progress.connection)
+        receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
         requests = RequestDesk(gateway_id, progress, clock, metrics)
         return ForwarderParts(
             progress=progress,
-            feed=SpoolFeed(self._reader(), progress, receipts, health),
+            feed=SpoolFeed(self._reader(), progress, receipts, recent, health),
             listener=CentreListener(
                 self._settings.kafka, gateway_id, positions_in(progress), health, clock
             ),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
             pipeline=Pipeline(
-                PublishParts(progress, self._reader(), sender, health, clock, metrics),
+                PublishParts(progress, recent, self._reader(), sender, health, clock, metrics),
                 PublishLimits(
                     gateway.publish_in_flight_bytes_max, gateway.published_unarchived_bytes_max
                 ),

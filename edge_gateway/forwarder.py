@@ -45,7 +45,7 @@ from infra.seams import ConsumedRecord
 from infra.telemetry import Metrics, logger
 
 # Waits between two rounds: for an acknowledgement (a producer lingers 2 ms) or for new records.
-IN_FLIGHT_WAIT_S = 0.003
+IN_FLIGHT_WAIT_S = 0.008
 IDLE_WAIT_S = 0.02
 INBOX_ITEMS_PER_ROUND = 16
 REPUBLISH_CHECK_S = 5.0

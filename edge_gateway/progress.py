@@ -36,6 +36,11 @@ class Progress:
     def __init__(self, path: Path, gateway_id: str) -> None:
         self.connection = open_ledger(path, gateway_id)
         self._run = self.connection.execute
+        # Both rise with what they speak of, so that nobody has to ask the tables in vain:
+        # deliveries that may have become spooled, and spooled ones that may be so no more.
+        self.spooled_changes = 0
+        self.other_changes = 0
+        self._window_bytes: int | None = None
 
     # -- batches
 
@@ -78,6 +83,7 @@ class Progress:
             " state = CASE state WHEN 'lost' THEN 'spooled' ELSE state END",
             new.values(),
         )
+        self.spooled_changes += 1
 
     def next_spooled(
         self, limit: int, now: datetime, without: Collection[str]
@@ -88,8 +94,8 @@ class Progress:
             " ORDER BY sequence LIMIT ?",
             (microseconds(now), limit + len(without)),
         )
-        found = (entry_of(row) for row in rows)
-        return [entry for entry in found if entry.delivery_id not in without][:limit]
+        found = [row for row in rows if row[0] not in without]
+        return [entry_of(row) for row in found[:limit]]
 
     def find(self, delivery_id: str) -> LedgerEntry | None:
         """The row of a delivery, or None."""
@@ -98,18 +104,20 @@ class Progress:
         ).fetchone()
         return None if row is None else entry_of(row)
 
-    def publish(self, delivery_id: str, at: datetime, published_to: str) -> None:
-        """Spooled → published; nothing where custody was quicker."""
-        self._run(
+    def publish(self, landed: Iterable[tuple[str, datetime]], published_to: str) -> None:
+        """Each (delivery_id, at): spooled → published; nothing where custody was quicker."""
+        self._window_bytes = None
+        self.connection.executemany(
             "UPDATE delivery SET state = 'published', published_at = ?, published_to = ?,"
             " problem = NULL WHERE delivery_id = ? AND state = 'spooled'",
-            (microseconds(at), published_to, delivery_id),
+            [(microseconds(at), published_to, delivery_id) for delivery_id, at in landed],
         )
 
     def resolve(
         self, delivery_id: str, state: DeliveryState, archived_at: datetime, now: datetime
     ) -> None:
         """To archived or quarantined; `now` begins the hold time. A purged one stays purged."""
+        self._note_change()
         self._run(
             "UPDATE delivery SET state = ?, archived_at = ?, resolved_at = ?, problem = NULL"
             " WHERE delivery_id = ? AND state NOT IN ('purged', 'archived', 'quarantined')",
@@ -124,6 +132,7 @@ class Progress:
 
     def refuse(self, delivery_id: str) -> None:
         """Spooled or published → refused: kept, outside the window."""
+        self._note_change()
         self._run(
             "UPDATE delivery SET state = 'refused' WHERE delivery_id = ?"
             " AND state IN ('spooled', 'published')",
@@ -139,6 +148,7 @@ class Progress:
 
     def set_aside(self, delivery_id: str, until: datetime, problem: str) -> None:
         """Lets the others pass; it is tried again after `until`."""
+        self._note_change()
         self._run(
             "UPDATE delivery SET retry_not_before = ?, problem = ? WHERE delivery_id = ?",
             (microseconds(until), problem, delivery_id),
@@ -146,6 +156,7 @@ class Progress:
 
     def lose(self, delivery_id: str, problem: str) -> None:
         """The spool does not hold its bytes any more although nobody archived it."""
+        self._note_change()
         self._run(
             "UPDATE delivery SET state = 'lost', problem = ? WHERE delivery_id = ?",
             (problem, delivery_id),
@@ -155,6 +166,7 @@ class Progress:
 
     def spool_again(self, delivery_id: str) -> bool:
         """Any state whose bytes are still here → spooled. False: purged, lost or unknown."""
+        self._note_change()
         cursor = self._run(
             "UPDATE delivery SET state = 'spooled', retry_not_before = 0 WHERE delivery_id = ?"
             " AND state NOT IN ('purged', 'lost')",
@@ -164,6 +176,7 @@ class Progress:
 
     def spool_again_unless_at(self, published_to: str) -> int:
         """Published to other logs than those that exist now → spooled; how many."""
+        self._note_change()
         return self._run(
             "UPDATE delivery SET state = 'spooled' WHERE state = 'published'"
             " AND published_to IS NOT ?",
@@ -172,6 +185,7 @@ class Progress:
 
     def spool_again_published_before(self, before: datetime) -> int:
         """Published so long ago that its chunks may expire unread → spooled; how many."""
+        self._note_change()
         return self._run(
             "UPDATE delivery SET state = 'spooled' WHERE state = 'published' AND published_at < ?",
             (microseconds(before),),
@@ -199,6 +213,7 @@ class Progress:
 
     def purge(self, delivery_ids: Iterable[str], now: datetime) -> None:
         """Any state → purged; the caller removes the bytes after `commit_durably`."""
+        self._note_change()
         self.connection.executemany(
             "UPDATE delivery SET state = 'purged', problem = NULL,"
             " resolved_at = coalesce(resolved_at, ?) WHERE delivery_id = ?",
@@ -242,6 +257,7 @@ class Progress:
 
     def move(self, delivery_id: str, location: RecordLocation, facts: bytes) -> None:
         """It was copied forward out of its segment."""
+        self._note_change()
         self._run(
             "UPDATE delivery SET segment = NULL, location = ?, facts = ? WHERE delivery_id = ?",
             (location_text(location), facts, delivery_id),
@@ -256,8 +272,10 @@ class Progress:
 
     def window_bytes(self) -> int:
         """Bytes published and not yet resolved by custody."""
-        row = self._run("SELECT size_bytes FROM total WHERE state = 'published'").fetchone()
-        return int(row[0])
+        if self._window_bytes is None:
+            row = self._run("SELECT size_bytes FROM total WHERE state = 'published'").fetchone()
+            self._window_bytes = int(row[0])
+        return self._window_bytes
 
     def oldest_unarchived_at(self) -> datetime | None:
         """When the oldest delivery that is spooled or published was received."""
@@ -274,3 +292,8 @@ class Progress:
             (limit,),
         )
         return [(str(row[0]), str(row[1])) for row in rows]
+
+    def _note_change(self) -> None:
+        self.spooled_changes += 1
+        self.other_changes += 1
+        self._window_bytes = None

@@ -16,6 +16,8 @@ import orjson
 from contracts.events import ReceiptEntry, StatusTotal
 from edge_gateway.progress_rows import microseconds, moment
 
+KNOWN_ASSOCIATIONS_MAX = 4_096
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationFacts:
@@ -49,9 +51,16 @@ class ReceiptLedger:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
+        # Each receipt and delivery names its association; SQLite is asked once for each.
+        self._known: set[str] = set()
 
     def open_association(self, facts: AssociationFacts, segment: int | None) -> None:
         """Takes in an association; one that is known already stays as it is."""
+        if facts.association_id in self._known:
+            return
+        if len(self._known) >= KNOWN_ASSOCIATIONS_MAX:
+            self._known.clear()
+        self._known.add(facts.association_id)
         self._run(
             "INSERT OR IGNORE INTO association (association_id, calling_ae_title,"
             " called_ae_title, peer_address, opened_at, opened_segment)"
@@ -126,6 +135,20 @@ class ReceiptLedger:
         )
         return [str(row[0]) for row in rows]
 
+    def has_full_page(self, association_id: str, entries_max: int, age_max: timedelta) -> bool:
+        """Whether `next_page` may be full by now, told without making it."""
+        first, last = "ORDER BY position LIMIT 1", "ORDER BY position DESC LIMIT 1"
+        row = self._run(
+            "SELECT"
+            f" (SELECT answered_at FROM receipt WHERE association_id = :id {first}),"
+            f" (SELECT answered_at FROM receipt WHERE association_id = :id {last}),"
+            f" (SELECT 1 FROM receipt WHERE association_id = :id {first} OFFSET :entries_max)",
+            {"id": association_id, "entries_max": entries_max},
+        ).fetchone()
+        if row[0] is None:
+            return False
+        return row[2] is not None or row[1] - row[0] >= age_max // timedelta(microseconds=1)
+
     def next_page(
         self, association_id: str, entries_max: int, age_max: timedelta
     ) -> PendingPage | None:
@@ -172,6 +195,7 @@ class ReceiptLedger:
                 (page.page_index + 1, association_id),
             )
         else:
+            self._known.discard(association_id)
             self._run("DELETE FROM association WHERE association_id = ?", (association_id,))
 
     def unpublished(self) -> int:

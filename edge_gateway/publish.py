@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from contracts.failures import FatalError, HilumError, PoisonError, RetryableError
 from contracts.topics import CHUNK_BYTES_MAX
@@ -17,8 +17,10 @@ from edge_gateway.backoff import Backoff
 from edge_gateway.flight import Flight, Sender, board
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
-from edge_gateway.progress_rows import DeliveryState, LedgerEntry
+from edge_gateway.progress_rows import LedgerEntry
+from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import SpoolCorrupt, SpoolEntryGone, SpoolReader
+from edge_gateway.spool_feed import facts_of
 from infra.clock import Clock
 from infra.telemetry import Metrics, logger
 
@@ -26,6 +28,8 @@ FLIGHTS_MAX = 256
 QUEUE_MAX = 256
 # One step's share of sending, so that custody, receipts and state never wait long.
 STEP_SLICE_S = 0.05
+# Without a change in the ledger the next deliveries are looked for so often.
+ASK_AGAIN_S = 1.0
 # A delivery that fails by itself lets the others pass and is tried again this much later.
 SET_ASIDE = timedelta(minutes=10)
 _LOG = logger("publish")
@@ -44,6 +48,7 @@ class PublishParts:
     """What the pipeline works with; `reader` is its own."""
 
     progress: Progress
+    recent: RecentDeliveries
     reader: SpoolReader
     sender: Sender
     health: ForwardHealth
@@ -59,6 +64,13 @@ class Pipeline:
         self._limits = limits
         self._flights: deque[Flight] = deque()
         self._queue: deque[LedgerEntry] = deque()
+        # The ledger's counts of changes when the queue was filled; None: ask it again.
+        self._asked_at_change: int | None = None
+        self._asked_at = 0.0
+        self._queued_at_change = 0
+        self._landed: list[tuple[str, datetime]] = []
+        self._landed_bytes = 0
+        self._boarded_bytes = 0
         self._backoff = Backoff(parts.clock)
         self._failure: HilumError | None = None
         self._published_to = ""
@@ -104,11 +116,19 @@ class Pipeline:
         """Drops what is in flight; it is spooled still."""
         while self._flights:
             self._flights.popleft().close()
+        self._boarded_bytes = 0
         self._queue.clear()
+        self._asked_at_change = None
 
     # -- acknowledgements
 
     def _settle(self) -> bool:
+        try:
+            return self._settle_flights()
+        finally:
+            self._note_landed()
+
+    def _settle_flights(self) -> bool:
         moved = False
         may_send_event = True
         for flight in list(self._flights):
@@ -132,14 +152,22 @@ class Pipeline:
         self._remove(flight)
         assert flight.published_at is not None
         if flight.published_to != self._published_to:
+            self._asked_at_change = None
             return  # to a log that is gone: spooled still
-        entry = flight.entry
-        self._parts.progress.publish(entry.delivery_id, flight.published_at, flight.published_to)
-        self._parts.metrics.count("hilum_forward_published_total")
-        self._parts.metrics.count("hilum_forward_published_bytes_total", entry.size_bytes)
+        self._landed.append((flight.entry.delivery_id, flight.published_at))
+        self._landed_bytes += flight.entry.size_bytes
         if not flight.header.is_complete:
             reason = flight.header.reason
             self._parts.metrics.count("hilum_scan_incomplete_total", reason=reason or "unknown")
+
+    def _note_landed(self) -> None:
+        """All at once what one step landed: a statement and a metric for each cost more."""
+        if not self._landed:
+            return
+        self._parts.progress.publish(self._landed, self._published_to)
+        self._parts.metrics.count("hilum_forward_published_total", len(self._landed))
+        self._parts.metrics.count("hilum_forward_published_bytes_total", self._landed_bytes)
+        self._landed, self._landed_bytes = [], 0
 
     def _too_large(self, flight: Flight, problem: PoisonError) -> None:
         """An event gives up its header, which is in the archived object anyway."""
@@ -159,6 +187,7 @@ class Pipeline:
         flight.close()
         flight.is_over = True
         self._flights.remove(flight)
+        self._boarded_bytes -= flight.entry.size_bytes
 
     def _drain(self, failure: HilumError) -> bool:
         """After a failure: waits until nothing is on its way, then begins anew after a pause.
@@ -174,6 +203,7 @@ class Pipeline:
                     self._land(flight)
             except HilumError as problem:
                 _LOG.debug("not acknowledged", reason=str(problem))
+        self._note_landed()
         self.abandon()
         self._failure = None
         self._backoff.failed(is_fatal=isinstance(failure, FatalError))
@@ -219,7 +249,9 @@ class Pipeline:
             return None
         self._queue.popleft()
         try:
-            flight = board(entry, self._parts.reader, self._parts.sender)
+            recent = self._parts.recent.take(entry.delivery_id)
+            delivery = recent or facts_of(self._parts.reader, entry)
+            flight = board(entry, delivery, self._parts.reader, self._parts.sender)
         except SpoolEntryGone as problem:
             _LOG.error("delivery lost", delivery_id=entry.delivery_id, problem=str(problem))
             self._parts.progress.lose(entry.delivery_id, str(problem))
@@ -229,27 +261,34 @@ class Pipeline:
             return None
         flight.published_to = self._published_to
         self._flights.append(flight)
+        self._boarded_bytes += entry.size_bytes
         return flight
 
     def _has_room_for_another(self) -> bool:
         return not self._flights or self._has_room()
 
     def _next_entry(self) -> LedgerEntry | None:
-        """The queue's front, as the ledger knows it now."""
+        """The queue's front, as the ledger knows it now; the ledger is asked after changes only."""
         progress = self._parts.progress
-        if not self._queue:
+        if self._queued_at_change != progress.other_changes:
+            self._queue.clear()
+            self._asked_at_change = None
+        if not self._queue and self._may_find_more():
+            self._queued_at_change = progress.other_changes
+            self._asked_at_change = progress.spooled_changes
+            self._asked_at = self._parts.clock.monotonic()
             in_hand = {flight.entry.delivery_id for flight in self._flights}
-            now = self._parts.clock.now()
-            self._queue.extend(progress.next_spooled(QUEUE_MAX, now, in_hand))
-        while self._queue:
-            found = progress.find(self._queue[0].delivery_id)
-            if found is not None and found.state is DeliveryState.SPOOLED:
-                self._queue[0] = found
-                return found
-            self._queue.popleft()
-        return None
+            found = progress.next_spooled(QUEUE_MAX, self._parts.clock.now(), in_hand)
+            self._queue.extend(found)
+            if len(found) == QUEUE_MAX:
+                self._asked_at_change = None
+        return self._queue[0] if self._queue else None
+
+    def _may_find_more(self) -> bool:
+        """What was set aside comes back by time alone."""
+        is_changed = self._asked_at_change != self._parts.progress.spooled_changes
+        return is_changed or self._parts.clock.monotonic() - self._asked_at >= ASK_AGAIN_S
 
     def _fits_window(self, entry: LedgerEntry) -> bool:
-        held = self._parts.progress.window_bytes()
-        held += sum(flight.entry.size_bytes for flight in self._flights)
+        held = self._parts.progress.window_bytes() + self._boarded_bytes
         return held == 0 or held + entry.size_bytes <= self._limits.unarchived_bytes_max

@@ -95,6 +95,8 @@ class ReceiptPublisher:
         for association_id in self._due_associations():
             if len(self._pending) >= PAGES_IN_FLIGHT_MAX:
                 break
+            if not self._is_ripe(association_id):
+                continue
             page = self._ledger.next_page(association_id, ENTRIES_PER_PAGE_MAX, self._taken_age)
             if page is not None and (page.is_full or self._is_old(association_id)):
                 self._pending[association_id] = (page, self._publish(page))
@@ -111,6 +113,15 @@ class ReceiptPublisher:
         }
         ended = self._ledger.closed(PAGES_IN_FLIGHT_MAX + len(self._pending))
         return [each for each in (*ended, *still_open) if each not in self._pending]
+
+    def _is_ripe(self, association_id: str) -> bool:
+        """Whether a page may be due: to make one for nothing was a tenth of the forwarder."""
+        is_open = association_id in self._waiting_since
+        return (
+            not is_open
+            or self._is_old(association_id)
+            or self._ledger.has_full_page(association_id, ENTRIES_PER_PAGE_MAX, self._taken_age)
+        )
 
     def _is_old(self, association_id: str) -> bool:
         # The monotonic clock: a step of the other one must not hold receipts back.

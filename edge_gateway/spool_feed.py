@@ -14,6 +14,7 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import AssociationFacts, ReceiptLedger
 from edge_gateway.progress_rows import LedgerEntry, NewDelivery
+from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import (
     SPOOL_START,
     AssociationClosed,
@@ -45,11 +46,13 @@ class SpoolFeed:
         reader: SpoolReader,
         progress: Progress,
         receipts: ReceiptLedger,
+        recent: RecentDeliveries,
         health: ForwardHealth,
     ) -> None:
         self._reader = reader
         self._progress = progress
         self._receipts = receipts
+        self._recent = recent
         self._health = health
         self.has_caught_up = False
         self._is_rebuilding = False
@@ -138,6 +141,7 @@ class SpoolFeed:
             )
         )
         if not is_remnant:
+            self._recent.put(delivery)
             # Where the record of its opening went with a recycled segment and the ledger with it.
             facts = AssociationFacts(
                 delivery.association_id,

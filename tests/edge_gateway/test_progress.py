@@ -52,8 +52,7 @@ def test_totals_follow_every_transition(progress: Progress) -> None:
     for sequence in range(4):
         progress.add(new(f"d{sequence}", sequence))
     progress.add(new("d0", 0))  # read again after a crash: counted once
-    progress.publish("d0", NOW, "log-1")
-    progress.publish("d1", NOW, "log-1")
+    progress.publish([("d0", NOW), ("d1", NOW)], "log-1")
     progress.resolve("d1", DeliveryState.ARCHIVED, NOW, NOW)
     progress.refuse("d2")
     assert in_state(progress, "spooled") == StateTotal("spooled", 1, 100)
@@ -67,7 +66,7 @@ def test_totals_follow_every_transition(progress: Progress) -> None:
 def test_custody_is_never_taken_back_by_what_comes_late(progress: Progress) -> None:
     progress.add(new("d0", 0))
     progress.resolve("d0", DeliveryState.ARCHIVED, NOW, NOW)
-    progress.publish("d0", NOW, "log-1")  # the acknowledgement came after the custody
+    progress.publish([("d0", NOW)], "log-1")  # the acknowledgement came after the custody
     progress.refuse("d0")
     assert state_of(progress, "d0") == "archived"
     progress.purge(["d0"], NOW)
@@ -79,7 +78,8 @@ def test_custody_is_never_taken_back_by_what_comes_late(progress: Progress) -> N
 def test_the_way_back_to_spooled(progress: Progress) -> None:
     for sequence in range(4):
         progress.add(new(f"d{sequence}", sequence))
-        progress.publish(f"d{sequence}", NOW + timedelta(hours=sequence), f"log-{sequence % 2}")
+        at = NOW + timedelta(hours=sequence)
+        progress.publish([(f"d{sequence}", at)], f"log-{sequence % 2}")
     progress.refuse("d3")
     assert progress.spool_again_unless_at("log-1") == 2
     assert progress.spool_again_published_before(NOW + timedelta(hours=2)) == 1
