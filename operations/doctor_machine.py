@@ -43,7 +43,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
     yield judge(
         "machine",
         "open files",
-        "ok" if is_enough else "error",
+        "ok" if is_enough else "warning",
         f"{soft} in this shell",
         (f"at least {wanted} for associations_max", f"ulimit -n {wanted}   (then start again)"),
     )

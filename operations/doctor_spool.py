@@ -97,6 +97,13 @@ def _examine(
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     yield _directory(subject, directory, existing, up_command)
     yield _file_system(subject, existing)
+    yield judge(
+        subject,
+        "copies",
+        "ok",
+        "one: until the archive has it, what was answered 0000H is on this disk alone",
+        ("a disk that survives the loss of a drive (RAID 1, or what the array gives)", ""),
+    )
     yield from _room(subject, gateway, existing)
     if not os.access(existing, os.W_OK | os.X_OK):
         return
