@@ -1,21 +1,22 @@
 """Copies every pack to the second site, verifies it there, and indexes it there.
 
 Invariant: a pack counts as replicated only when its bytes were read back from the second site's
-store with the sha256 of its key and the second site's index was written from that copy; a pack
+store with the sha256 of its key and the second site's index was written from those bytes; a pack
 that cannot be read at the first site holds the line, it is never skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from consumers.announce import Announcer, Custody, Deadline, custody_members
+from consumers.held_pack import HeldPack, InMemory, OnDisk, sha256_of
 from consumers.index_writer import IndexWriter
-from consumers.scratch import Scratch, read_range
+from consumers.scratch import Scratch
 from consumers.spec import BatchLimits, ConsumerSpec, Record, Rejection
+from consumers.transfers import Transfers
 from contracts.events import (
     CustodyState,
     InstanceReceived,
@@ -24,7 +25,7 @@ from contracts.events import (
 )
 from contracts.failures import PoisonError, Reason, RetryableError
 from contracts.identity import is_sha256, record_key
-from contracts.pack_reading import PackContents, PackFormatError, read_pack
+from contracts.pack_reading import PackContents, PackFormatError
 from contracts.packs import ARCHIVED_AT_METADATA, object_key
 from contracts.topics import PACK_ARCHIVED
 from infra.connect import Engines
@@ -53,8 +54,19 @@ class _Copied:
     events: tuple[InstanceReceived, ...]
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What a batch has come to so far; `copied` waits for the index."""
+
+    copied: list[_Copied] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+
 class DrReplica:
-    """The writer of `dr-replica`; one pack is on the scratch disk at a time."""
+    """The writer of `dr-replica`: a few packs side by side in memory.
+
+    One that the memory set aside for packs never holds goes by the scratch disk, one at a time.
+    """
 
     def __init__(self, engines: Engines) -> None:
         self._source = engines.primary.object_store
@@ -65,6 +77,8 @@ class DrReplica:
         self._metrics = engines.metrics
         self._announcer = Announcer(engines.publisher, engines.clock)
         self._scratch = Scratch(engines.scratch_directory)
+        settings = engines.settings.consumer(SPEC.name)
+        self._transfers: Transfers[_Copied | Rejection] = Transfers(settings)
 
     def write(self, batch: Sequence[Archived]) -> Sequence[Rejection]:
         """On return each pack is at the second site, verified, indexed and announced.
@@ -74,35 +88,61 @@ class DrReplica:
         """
         deadline = Deadline(self._clock, LIMITS.write_deadline_s, "replicating a batch")
         self._announcer.forget()
-        rejections: list[Rejection] = []
-        waiting: list[_Copied] = []
-        for record in {record.event.object_key: record for record in batch}.values():
-            deadline.check()
-            try:
-                waiting.append(self._copy(record.event))
-            except PoisonError as refused:
-                rejections.append(Rejection(record, refused.reason, refused.detail))
-            if sum(len(copied.events) for copied in waiting) >= INDEXED_TOGETHER_MAX:
-                self._finish(waiting)
-                waiting = []
-        self._finish(waiting)
+        gathered = _Gathered()
+        try:
+            for record in {record.event.object_key: record for record in batch}.values():
+                deadline.check()
+                self._begin(record, gathered)
+            for done in self._transfers.rest():
+                deadline.check()
+                self._take(done, gathered)
+        finally:
+            self._transfers.abandon()
+        self._finish(gathered.copied)
         self._announcer.wait()
-        return rejections
+        return gathered.rejections
 
     def tick(self) -> None:
         """Nothing is due between batches."""
 
     def close(self) -> None:
-        """Nothing is held between batches."""
+        """Nothing is held between batches but threads."""
+        self._transfers.close()
 
-    def _copy(self, archived: PackArchived) -> _Copied:
+    def _begin(self, record: Archived, gathered: _Gathered) -> None:
+        """Starts the copy in memory, or makes it on the scratch disk now."""
+        size = max(record.event.object_size_bytes, 0)
+        if not self._transfers.has_room_for(size):
+            with self._scratch.file("copy.tar") as path:
+                self._take(self._try(record, OnDisk(self._scratch, path)), gathered)
+            return
+        for done in self._transfers.make_room(size):
+            self._take(done, gathered)
+        self._transfers.start(size, partial(self._try, record, InMemory(size)))
+
+    def _take(self, done: _Copied | Rejection, gathered: _Gathered) -> None:
+        if isinstance(done, Rejection):
+            gathered.rejections.append(done)
+            return
+        gathered.copied.append(done)
+        if sum(len(copied.events) for copied in gathered.copied) >= INDEXED_TOGETHER_MAX:
+            self._finish(gathered.copied)
+            gathered.copied = []
+
+    def _try(self, record: Archived, held: HeldPack) -> _Copied | Rejection:
+        """`_copy`, whose refusal is an answer. Runs on any thread."""
+        try:
+            return self._copy(record.event, held)
+        except PoisonError as refused:
+            return Rejection(record, refused.reason, refused.detail)
+
+    def _copy(self, archived: PackArchived, held: HeldPack) -> _Copied:
         """Raises PoisonError (no pack, or other bytes than its key says), RetryableError."""
         if not _is_own_key(archived):
             raise PoisonError(Reason.INVALID_FIELD, "object_key does not follow from the sha256")
-        with self._scratch.file("copy.tar") as path:
-            if self._target.head(archived.object_key) is None:
-                self._transfer(archived, path)
-            contents = self._verify(archived, path)
+        if self._target.head(archived.object_key) is None:
+            self._transfer(archived, held)
+        contents = self._verify(archived, held)
         replicated = PackReplicated(
             dr_site=self._site,
             bucket=self._target.bucket,
@@ -118,24 +158,28 @@ class DrReplica:
         )
         return _Copied(here, replicated, contents.events)
 
-    def _transfer(self, archived: PackArchived, path: Path) -> None:
+    def _transfer(self, archived: PackArchived, held: HeldPack) -> None:
         try:
-            sha256 = self._scratch.fill(path, self._source.open(archived.object_key))
+            sha256 = held.fill(self._source.open(archived.object_key))
         except KeyError as cause:
             raise RetryableError(
                 f"replicating {archived.object_key}: the first site's bucket does not have it"
             ) from cause
         if sha256 != archived.object_sha256:
             raise PoisonError(
-                Reason.CONTENT_MISMATCH, "the first site's object has another sha256 than its key"
+                Reason.CONTENT_MISMATCH, "the first site's object is not what its event announced"
             )
         metadata = {ARCHIVED_AT_METADATA: archived.archived_at.isoformat()}
-        self._target.put_file(archived.object_key, path, archived.object_sha256, metadata)
+        held.put(self._target, archived.object_key, archived.object_sha256, metadata)
 
-    def _verify(self, archived: PackArchived, path: Path) -> PackContents:
-        """Reads the copy back whole: what counts is what the second site gives out."""
+    def _verify(self, archived: PackArchived, held: HeldPack) -> PackContents:
+        """Reads the copy back whole: what counts is what the second site gives out.
+
+        What went there is held still, and equal when the sha256 is, so it is not kept twice.
+        """
         try:
-            sha256 = self._scratch.fill(path, self._target.open(archived.object_key))
+            there = self._target.open(archived.object_key)
+            sha256 = sha256_of(there) if held.is_filled else held.fill(there)
         except KeyError as cause:
             raise RetryableError(
                 f"replicating {archived.object_key}: stored at {self._site}, and not there"
@@ -146,8 +190,7 @@ class DrReplica:
                 "remove the damaged object there, it will be copied again"
             )
         try:
-            with path.open("rb") as file:
-                return read_pack(partial(read_range, file), path.stat().st_size)
+            return held.contents()
         except PackFormatError as cause:
             raise PoisonError(Reason.INVALID_FIELD, f"no pack: {cause}") from cause
 

@@ -11,12 +11,15 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
-from consumers.announce import Announcer, Custody, Deadline, chunks, custody_members
+from consumers.announce import Announcer, Custody, Deadline, custody_members
+from consumers.pack_buffers import PackBuffers
+from consumers.pack_groups import Received, memory_bytes, pack_groups
 from consumers.part10 import part10_head
 from consumers.scratch import Scratch
-from consumers.spec import BatchLimits, ConsumerSpec, Record, Rejection
+from consumers.spec import BatchLimits, ConsumerSpec, Rejection
+from consumers.transfers import Transfers
 from contracts.events import (
     Area,
     CustodyMember,
@@ -25,8 +28,8 @@ from contracts.events import (
     PackArchived,
 )
 from contracts.failures import PoisonError, Reason
-from contracts.identity import is_sha256, is_uid, record_key
-from contracts.packs import ARCHIVED_AT_METADATA, MEMBERS_MAX, Pack, PackAssembly
+from contracts.identity import is_sha256, record_key
+from contracts.packs import ARCHIVED_AT_METADATA, Pack, PackAssembly, PackFile
 from contracts.topics import RECEIVED
 from infra.connect import Engines
 from infra.seams import PayloadGoneError, StoredObject
@@ -43,7 +46,6 @@ LIMITS = BatchLimits(
     write_deadline_s=25 * 60.0,
 )
 
-Received = Record[InstanceReceived]
 _log = logger("object-archive")
 
 
@@ -55,17 +57,32 @@ class _Outcome:
     gone: list[InstanceReceived] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A pack that the store has, verified."""
+
+    area: Area
+    pack: Pack
+    stored: StoredObject
+    archived_at: datetime
+
+
 class ObjectArchive:
-    """The writer of `object-archive`; one pack is on the scratch disk at a time."""
+    """The writer of `object-archive`. A pack is gathered in memory and goes up beside the next.
+
+    One that the memory set aside for packs never holds (a giant instance) goes by the scratch
+    disk, one at a time.
+    """
 
     def __init__(self, engines: Engines) -> None:
-        self._store = engines.primary.object_store
+        self._objects = engines.primary.object_store
         self._site = engines.primary.name
         self._reader = engines.payload_reader
         self._clock = engines.clock
         self._metrics = engines.metrics
         self._announcer = Announcer(engines.publisher, engines.clock)
         self._scratch = Scratch(engines.scratch_directory)
+        self._transfers: Transfers[_Stored] = Transfers(engines.settings.consumer(SPEC.name))
 
     def write(self, batch: Sequence[Received]) -> Sequence[Rejection]:
         """On return each delivery is in a stored pack, refused, or asked for again.
@@ -75,8 +92,13 @@ class ObjectArchive:
         deadline = Deadline(self._clock, LIMITS.write_deadline_s, "archiving a batch")
         outcome = _Outcome()
         self._announcer.forget()
-        for area, group in pack_groups(_valid(batch, outcome.rejections)):
-            self._archive(area, group, outcome, deadline)
+        try:
+            for area, group in pack_groups(_valid(batch, outcome.rejections)):
+                self._archive(area, group, outcome, deadline)
+            for stored in self._transfers.rest():
+                self._announce_pack(stored)
+        finally:
+            self._transfers.abandon()
         self._announce_outcome(outcome)
         self._announcer.wait()
         return outcome.rejections
@@ -85,59 +107,77 @@ class ObjectArchive:
         """Nothing is due between batches."""
 
     def close(self) -> None:
-        """Nothing is held between batches."""
+        """Nothing is held between batches but threads."""
+        self._transfers.close()
 
     def _archive(
         self, area: Area, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
     ) -> None:
+        size_bytes_max = sum(map(memory_bytes, group))
+        if not self._transfers.has_room_for(size_bytes_max):
+            self._archive_by_scratch(area, group, outcome, deadline)
+            return
+        for stored in self._transfers.make_room(size_bytes_max):
+            self._announce_pack(stored)
+        file = PackBuffers()
+        pack = self._assemble(file, group, outcome, deadline)
+        if pack is not None:
+            deadline.check()
+            self._transfers.start(size_bytes_max, partial(self._store, area, pack, file))
+
+    def _archive_by_scratch(
+        self, area: Area, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
+    ) -> None:
         with self._scratch.file("pack.tar") as path:
-            pack = self._assemble(path, group, outcome, deadline)
+            with path.open("wb") as file:
+                pack = self._assemble(file, group, outcome, deadline)
             if pack is None:
                 return
             deadline.check()
-            archived_at = self._clock.now()
-            stored = self._store.put_file(
-                pack.key(area),
-                path,
-                pack.object_sha256,
-                {ARCHIVED_AT_METADATA: archived_at.isoformat()},
-            )
-        self._metrics.count("hilum_pack_written_total", area=area.value)
-        self._metrics.count("hilum_pack_written_bytes_total", pack.size_bytes)
-        self._announce_pack(area, pack, stored, archived_at)
+            at = self._clock.now()
+            stored = self._objects.put_file(pack.key(area), path, pack.object_sha256, _metadata(at))
+        self._announce_pack(_Stored(area, pack, stored, at))
+
+    def _store(self, area: Area, pack: Pack, file: PackBuffers) -> _Stored:
+        """On a thread of the transfers."""
+        at = self._clock.now()
+        stored = self._objects.put_buffers(
+            pack.key(area), file.buffers, pack.object_sha256, _metadata(at)
+        )
+        return _Stored(area, pack, stored, at)
 
     def _assemble(
-        self, path: Path, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
+        self, file: PackFile, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
     ) -> Pack | None:
-        with path.open("wb") as file:
-            assembly = PackAssembly(file)
-            for record in group:
-                deadline.check()
-                event = record.event
-                try:
-                    assembly.add(event, part10_head(event), self._reader.open(event))
-                except PoisonError as refused:
-                    outcome.rejections.append(Rejection(record, refused.reason, refused.detail))
-                except PayloadGoneError as gone:
-                    _log.warning("payload gone", delivery_id=event.delivery_id, why=str(gone))
-                    outcome.gone.append(event)
-            return assembly.finish() if assembly.member_count else None
+        assembly = PackAssembly(file)
+        for record in group:
+            deadline.check()
+            event = record.event
+            try:
+                assembly.add(event, part10_head(event), self._reader.open(event))
+            except PoisonError as refused:
+                outcome.rejections.append(Rejection(record, refused.reason, refused.detail))
+            except PayloadGoneError as gone:
+                _log.warning("payload gone", delivery_id=event.delivery_id, why=str(gone))
+                outcome.gone.append(event)
+        return assembly.finish() if assembly.member_count else None
 
-    def _announce_pack(
-        self, area: Area, pack: Pack, stored: StoredObject, archived_at: datetime
-    ) -> None:
+    def _announce_pack(self, done: _Stored) -> None:
+        pack, stored = done.pack, done.stored
+        self._metrics.count("hilum_pack_written_total", area=done.area.value)
+        self._metrics.count("hilum_pack_written_bytes_total", pack.size_bytes)
         event = PackArchived(
             site=self._site,
             bucket=stored.bucket,
             object_key=stored.key,
-            area=area,
-            archived_at=_first_archived_at(stored, archived_at),
+            area=done.area,
+            archived_at=_first_archived_at(stored, done.archived_at),
             object_sha256=pack.object_sha256,
             object_size_bytes=pack.size_bytes,
             members=pack.members,
         )
         self._announcer.publish(event, record_key(pack.members[0].content), stored.key)
-        is_quarantine = area is Area.QUARANTINE
+        is_quarantine = done.area is Area.QUARANTINE
         state = CustodyState.QUARANTINED if is_quarantine else CustodyState.ARCHIVED
         self._announcer.custody(Custody(state, stored.key), custody_members(pack.members))
 
@@ -148,31 +188,6 @@ class ObjectArchive:
         )
         self._announcer.ask_to_republish(outcome.gone)
         self._metrics.count("hilum_payload_gone_total", len(outcome.gone))
-
-
-def pack_groups(batch: Iterable[Received]) -> Iterator[tuple[Area, list[Received]]]:
-    """The packs of a batch: one study and area each, by delivery_id, MEMBERS_MAX at most.
-
-    A delivery that comes twice counts once, as its newest record tells it. Without a valid Study
-    Instance UID a delivery is a pack of its own. Packs come in the order in which their payload
-    lies in the log, which is how the payload reader is fastest.
-    """
-    newest = {record.event.delivery_id: record for record in batch}
-    groups: dict[tuple[Area, str], list[Received]] = {}
-    for delivery_id, record in sorted(newest.items()):
-        study = record.event.content.study_instance_uid
-        area = Area.PACKS if record.event.quarantine_reason is None else Area.QUARANTINE
-        name = study if is_uid(study) else f"delivery {delivery_id}"
-        groups.setdefault((area, name), []).append(record)
-    for (area, _), group in sorted(groups.items(), key=lambda item: _payload_place(item[1][0])):
-        for part in chunks(group, MEMBERS_MAX):
-            yield area, part
-
-
-def _payload_place(record: Received) -> tuple[int, int, str]:
-    event = record.event
-    offsets = event.payload_offsets or (-1,)
-    return (event.payload_partition or 0, offsets[0], event.delivery_id)
 
 
 def _valid(batch: Iterable[Received], rejections: list[Rejection]) -> Iterator[Received]:
@@ -204,6 +219,10 @@ def _is_canonical_uuid(text: str) -> bool:
 
 def _refused_member(event: InstanceReceived) -> tuple[str, CustodyMember]:
     return event.gateway_id, CustodyMember(event.delivery_id, event.content.content_sha256)
+
+
+def _metadata(archived_at: datetime) -> dict[str, str]:
+    return {ARCHIVED_AT_METADATA: archived_at.isoformat()}
 
 
 def _first_archived_at(stored: StoredObject, now: datetime) -> datetime:

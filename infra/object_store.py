@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from contracts.failures import FatalError, RetryableError
+from infra.object_body import Body, BufferBody, FileBody
 from infra.object_store_errors import translated
 from infra.object_store_upload import MIB, SINGLE_PUT_BYTES_MAX, Uploads
 from infra.seams import StoredObject
@@ -60,20 +61,28 @@ class S3ObjectStore:
         self, key: str, path: Path, sha256: str, metadata: Mapping[str, str]
     ) -> StoredObject:
         """Stores a file and reads back size and checksum. See `infra.seams.ObjectStore`."""
-        size_bytes = path.stat().st_size
+        return self._put(key, FileBody(path), sha256, metadata)
+
+    def put_buffers(
+        self, key: str, buffers: Sequence[bytes], sha256: str, metadata: Mapping[str, str]
+    ) -> StoredObject:
+        """`put_file` of what is in memory. See `infra.seams.ObjectStore`."""
+        return self._put(key, BufferBody(buffers), sha256, metadata)
+
+    def _put(self, key: str, body: Body, sha256: str, metadata: Mapping[str, str]) -> StoredObject:
         there = self.head(key)
         if there is None:
             named = {**metadata, SHA256_METADATA: sha256}
             headers = {_METADATA_PREFIX + name: value for name, value in named.items()}
             headers["Content-Type"] = "application/octet-stream"
-            if size_bytes <= SINGLE_PUT_BYTES_MAX:
-                self._uploads.put(key, path, sha256, headers)
+            if body.size_bytes <= SINGLE_PUT_BYTES_MAX:
+                self._uploads.put(key, body, sha256, headers)
             else:
-                self._uploads.put_in_parts(key, path, sha256, headers)
+                self._uploads.put_in_parts(key, body, sha256, headers)
             there = self.head(key)
         if there is None:
             raise RetryableError(f"storing {self._bucket}/{key}: not there after the upload")
-        if (there.size_bytes, there.sha256) != (size_bytes, sha256):
+        if (there.size_bytes, there.sha256) != (body.size_bytes, sha256):
             raise FatalError(
                 f"storing {self._bucket}/{key}: another object is there "
                 f"({there.size_bytes} bytes, sha256 {there.sha256})",

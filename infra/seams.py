@@ -137,10 +137,15 @@ class ObjectStore(Protocol):
         """Stores a file under a key that is its own hash and reads back size and checksum.
 
         On return the object is durable and has that size and sha256. An object already there
-        with the same size and checksum is success (its own metadata counts). Up to 32 MiB one
+        with the same size and checksum is success (its own metadata counts). Up to 128 MiB one
         PUT with a sha256 checksum, above multipart of 16 MiB. Raises RetryableError, FatalError
         (credentials, bucket).
         """
+
+    def put_buffers(
+        self, key: str, buffers: Sequence[bytes], sha256: str, metadata: Mapping[str, str]
+    ) -> StoredObject:
+        """`put_file` of the buffers' bytes in order, which are not copied."""
 
     def head(self, key: str) -> StoredObject | None:
         """The object's description, or None where there is none."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consumers.object_archive import pack_groups
+from consumers.pack_groups import pack_groups
 from consumers.part10 import part10_head
 from consumers.spec import Record
 from contracts.events import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers import object_archive
-from consumers.object_archive import pack_groups
+from consumers.pack_groups import pack_groups
 from consumers.spec import Record
 from contracts.events import (
     Area,

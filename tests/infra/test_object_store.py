@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 
 from contracts.failures import FatalError, RetryableError
+from infra.object_body import BLOCK_BYTES, JOIN_BYTES, BufferBody, FileBody, parts
 from infra.object_store import SHA256_METADATA, S3ObjectStore
-from infra.object_store_upload import PART_BYTES, SINGLE_PUT_BYTES_MAX, Uploads
+from infra.object_store_upload import MIB, PART_BYTES, Uploads
 from infra.settings import ObjectStoreSettings
 from tests.infra.s3_stores import a_file
 
+# The real limit is larger; where parts begin is all the same to them.
+SINGLE_PUT_BYTES_MAX = 20 * MIB
 ARCHIVED_AT = {"hilum-archived-at": "2026-03-14T09:26:53.589793+00:00"}
+
+
+@pytest.fixture(autouse=True)
+def _parts_begin_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.object_store.SINGLE_PUT_BYTES_MAX", SINGLE_PUT_BYTES_MAX)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +75,8 @@ def test_a_key_that_is_taken_in_between_is_not_overwritten(
     path, sha256 = a_file(tmp_path, 5_000)
     other, other_sha256 = a_file(tmp_path, 5_000, seed=2)
     uploads = Uploads(s3_settings, store._uploads._pool)
-    assert uploads.put("packs/a.tar", path, sha256, {}) is True
-    assert uploads.put("packs/a.tar", other, other_sha256, {}) is False
+    assert uploads.put("packs/a.tar", FileBody(path), sha256, {}) is True
+    assert uploads.put("packs/a.tar", FileBody(other), other_sha256, {}) is False
     assert hashlib.sha256(store.read("packs/a.tar")).hexdigest() == sha256
 
 
@@ -108,7 +116,7 @@ def test_a_listing_goes_on_behind_a_thousand_keys(store: S3ObjectStore, tmp_path
     path, sha256 = a_file(tmp_path, 10)
     keys = [f"packs/{number:04d}.tar" for number in range(1_050)]
     for key in keys:
-        store._uploads.put(key, path, sha256, {})
+        store._uploads.put(key, FileBody(path), sha256, {})
     assert [found.key for found in store.list("packs/")] == keys
 
 
@@ -158,3 +166,55 @@ def test_the_checksum_is_kept_by_the_store_itself(store: S3ObjectStore, tmp_path
     assert found.metadata is not None
     checksum = {k.lower(): v for k, v in found.metadata.items()}["x-amz-checksum-sha256"]
     assert base64.b64decode(checksum).hex() == sha256
+
+
+@pytest.mark.parametrize("size_bytes", [0, 3 * MIB, SINGLE_PUT_BYTES_MAX + 7])
+def test_buffers_are_stored_as_their_bytes_in_order(store: S3ObjectStore, size_bytes: int) -> None:
+    buffers = buffers_of(size_bytes)
+    whole = b"".join(buffers)
+    sha256 = hashlib.sha256(whole).hexdigest()
+    stored = store.put_buffers("packs/a.tar", buffers, sha256, ARCHIVED_AT)
+    assert (stored.size_bytes, stored.sha256) == (size_bytes, sha256)
+    assert store.read("packs/a.tar") == whole
+
+
+def test_bytes_are_checked_by_the_store_without_a_signature_over_them(
+    store: S3ObjectStore,
+) -> None:
+    """From the second PUT on only the checksum, which is signed, stands for the bytes."""
+    good, sha256 = (
+        buffers_of(1_000_000),
+        hashlib.sha256(b"".join(buffers_of(1_000_000))).hexdigest(),
+    )
+    store.put_buffers("packs/a.tar", good, sha256, {})
+    assert store._uploads._is_checking
+    damaged = [*good[:-1], bytes(len(good[-1]))]
+    with pytest.raises(RetryableError):
+        store.put_buffers("packs/b.tar", damaged, sha256, {})
+    assert store.head("packs/b.tar") is None
+    assert store.put_buffers("packs/b.tar", good, sha256, {}).sha256 == sha256
+
+
+def test_small_buffers_travel_together_and_large_ones_are_not_copied() -> None:
+    small, large = b"s" * 512, b"l" * (BLOCK_BYTES + 5)
+    blocks = list(BufferBody([small, small, large, small]).blocks())
+    assert [len(block) for block in blocks] == [1_024, BLOCK_BYTES, 5, 512]
+    assert b"".join(blocks) == small + small + large + small
+    assert all(isinstance(block, memoryview) and block.obj is large for block in blocks[1:3])
+    many = list(BufferBody([small] * 1_000).blocks())
+    assert all(JOIN_BYTES <= len(block) < JOIN_BYTES + 512 for block in many[:-1])
+    assert [part.size_bytes for part in parts(BufferBody([large] * 3), BLOCK_BYTES + 1)] == [
+        BLOCK_BYTES + 5
+    ] * 3
+
+
+def buffers_of(size_bytes: int) -> list[bytes]:
+    """Small and large ones, as a pack has them."""
+    found, left, seed = [], size_bytes, 0
+    while left:
+        block = hashlib.shake_256(str(seed).encode()).digest(
+            min(left, (512, 700, 400_000)[seed % 3])
+        )
+        found.append(block)
+        left, seed = left - len(block), seed + 1
+    return found
