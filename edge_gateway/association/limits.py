@@ -36,7 +36,7 @@ LINGER_BYTES_MAX = MIB
 # How far beyond the data set limit is read before the association is given up.
 OVERSIZE_DRAIN_BYTES_MAX = 64 * MIB
 # The receive buffer starts here and grows, once a peer sends a longer PDU, to this and two of such
-# PDUs: at most to this and twice the maximum PDU length that we offered.
+# PDUs: at most to this and about twice the maximum PDU length that we offered.
 BUFFER_BYTES_MIN = 64 * KIB
 BACKLOG = 512
 

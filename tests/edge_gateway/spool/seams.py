@@ -1,4 +1,4 @@
-"""File systems that fail, in front of the real one: no room, a quota, a broken disk.
+"""File systems that fail, in front of the real one: no room, a quota, a broken or hung disk.
 
 Invariant: whatever they do not refuse is done by the real file system.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_gateway.spool import FileSystem
 from edge_gateway.spool.filesystem import Bytes
 
+# A test that hangs longer than this has lost its way.
+_HANG_S_MAX = 20.0
 # (operation, path) → errno to answer with, or None
 Rule = Callable[[str, Path], int | None]
 
@@ -83,3 +86,28 @@ class QuotaFileSystem(FileSystem):
             size_bytes = path.stat().st_size
             super().unlink(path)
             self.room_bytes += size_bytes
+
+
+class HangingFileSystem(FileSystem):
+    """Flushes wait while `hang` holds them; `flushers` are the threads that flushed."""
+
+    def __init__(self) -> None:
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
+        self.hanging = 0
+        self.flushers: list[str] = []
+
+    @contextmanager
+    def hang(self) -> Iterator[None]:
+        self._may_go_on.clear()
+        try:
+            yield
+        finally:
+            self._may_go_on.set()
+
+    def flush(self, descriptor: int) -> None:
+        self.flushers.append(threading.current_thread().name)
+        if not self._may_go_on.is_set():
+            self.hanging += 1
+            assert self._may_go_on.wait(_HANG_S_MAX)
+        super().flush(descriptor)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from edge_gateway.spool import FileSystem, Spool, SpoolError, SpoolStalled
+from edge_gateway.spool import Spool, SpoolError, SpoolStalled
+from tests.edge_gateway.spool.seams import HangingFileSystem
 from tests.edge_gateway.spool.workload import (
     DEADLINE_S,
     SMALL_SEGMENTS,
@@ -25,31 +25,6 @@ from tests.edge_gateway.spool.workload import (
 )
 
 QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=300)
-
-
-class HangingFileSystem(FileSystem):
-    """Flushes wait while `hang` holds them; `flushers` are the threads that flushed."""
-
-    def __init__(self) -> None:
-        self._may_go_on = threading.Event()
-        self._may_go_on.set()
-        self.hanging = 0
-        self.flushers: list[str] = []
-
-    @contextmanager
-    def hang(self) -> Iterator[None]:
-        self._may_go_on.clear()
-        try:
-            yield
-        finally:
-            self._may_go_on.set()
-
-    def flush(self, descriptor: int) -> None:
-        self.flushers.append(threading.current_thread().name)
-        if not self._may_go_on.is_set():
-            self.hanging += 1
-            assert self._may_go_on.wait(DEADLINE_S)
-        super().flush(descriptor)
 
 
 @dataclass
