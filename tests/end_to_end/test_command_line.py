@@ -48,6 +48,19 @@ def test_where_shows_each_state_with_its_time(stack: LocalStack, tmp_path: Path)
     assert found["states"]["archived"]["first_at"] <= found["states"]["replicated"]["first_at"]
 
 
+def test_the_doctor_finds_no_error_in_a_running_stack(stack: LocalStack) -> None:
+    answer = stack.must("doctor")
+    errors = [finding for finding in answer["findings"] if finding["verdict"] == "error"]
+    assert not errors and answer["ok"]
+    verdicts = {(one["subject"], one["check"]): one["verdict"] for one in answer["findings"]}
+    for subject in ("gateway north", "gateway south", "s3 dr", "clickhouse primary"):
+        assert verdicts[subject, "clock"] == "ok", subject
+    assert verdicts["consumer usage-analytics", "readyz"] == "ok"
+    modality = stack.must("doctor", "--peer", "CT1", "--gateway", "south")
+    assert modality["settings"][0]["called_ae_title"] == "SOUTH"
+    assert "0000H" in modality["echo"][0]
+
+
 def test_examples_for_analysts_answer(stack: LocalStack) -> None:
     scripts = sorted((ROOT / "examples").rglob("*.py"))
     assert len(scripts) >= 3
