@@ -244,6 +244,8 @@ class Forwarder:
             return
         self._shown_at = parts.clock.monotonic()
         parts.state.show(parts.clock.now())
+        if parts.reporter is not None and not parts.reporter.is_alive:
+            parts.health.impede("commitment", "no commitment reports: restart the forwarder")
         parts.metrics.gauge("hilum_forward_in_flight_bytes", parts.pipeline.in_flight_bytes)
         problems = parts.progress.problems(_PROBLEMS_TOLD)
         told = "; ".join(f"{delivery_id}: {problem}" for delivery_id, problem in problems)

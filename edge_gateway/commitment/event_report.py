@@ -32,6 +32,16 @@ from infra.settings_commitment import CommitmentPeer, CommitmentTls
 ALL_COMMITTED = 1
 FAILURES_EXIST = 2
 _PDU_BYTES_MAX = 64 * 1024
+# What pynetdicom raises over a peer that breaks the protocol (its own assertions are among it).
+_FAULTS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 # Success, and the warnings of PS3.7 annex C: the peer has the report.
 _TAKEN = frozenset((0x0000, 0x0001, 0x0107, 0x0116))
 _EXPLICIT_LITTLE_ENDIAN, _IMPLICIT_LITTLE_ENDIAN, _ = TRANSFER_SYNTAXES
@@ -66,8 +76,8 @@ class ReportAssociation:
                 UID(PUSH_MODEL),
                 UID(PUSH_MODEL_INSTANCE),
             )
-        except (RuntimeError, ValueError) as cause:
-            raise NotDelivered(f"sending the report: {cause}") from cause
+        except _FAULTS as cause:
+            raise NotDelivered(f"sending the report: {type(cause).__name__}") from cause
         value = status.get("Status")
         if value is None:
             raise NotDelivered("no answer to the report")
@@ -99,7 +109,7 @@ def report_association(
             [build_role(PUSH_MODEL, scp_role=True)],
             tls_args=_tls(peer),
         )
-    except (OSError, RuntimeError) as cause:
+    except _FAULTS as cause:
         raise NotDelivered(f"associating: {cause}") from cause
     if not association.is_established:
         raise NotDelivered(_why_not(association))

@@ -36,7 +36,7 @@ class ReportLimits:
     reports_per_association: int = 16
     first_retry_s: float = 10.0
     retry_s_max: float = 3600.0
-    stop_timeout_s: float = 5.0
+    stop_timeout_s: float = 2.0
     timeouts: ReportTimeouts = field(default_factory=ReportTimeouts)
 
 
@@ -71,6 +71,11 @@ class Reporter:
         """Begins to deliver what is due."""
         for thread in self._threads:
             thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """False once a thread ended by a fault of ours: then a restart is needed."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """Begins no further report; one under way may be repeated after the next start."""

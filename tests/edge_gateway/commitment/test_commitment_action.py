@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from edge_gateway.commitment.request import (
 from edge_gateway.commitment.schema import LEDGER_NAME, set_aside_if_damaged
 from infra.local_stack import local_stack_tree
 from infra.settings import validate
+from infra.settings_commitment import CommitmentSettings
 from load.hostile.raw_peer import (
     IMPLICIT,
     P_DATA,
@@ -174,6 +176,14 @@ def test_a_damaged_ledger_is_set_aside(tmp_path: Path) -> None:
     ledger.close()
     set_aside_if_damaged(tmp_path / LEDGER_NAME)
     assert (tmp_path / "commitment.damaged").exists()
+
+
+def test_the_documented_settings_are_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "storage-commitment.md").read_text()
+    text = "".join(block.partition("```")[0] for block in page.split("```toml\n")[1:])
+    tree = tomllib.loads(text)["gateways"]["north"]["commitment"]
+    (peer,) = CommitmentSettings.model_validate(tree).peers
+    assert peer.ae_title == "CT1" and peer.tls is not None
 
 
 def test_a_peer_without_an_address_is_named_at_the_start(tmp_path: Path) -> None:
