@@ -17,7 +17,7 @@ from edge_gateway.receive import association_limits, spool_limits
 from edge_gateway.scu import Peer
 from infra.settings import AdmitRule, GatewaySettings, Settings
 from operations.doctor_engines import reachable_host
-from operations.doctor_processes import rules_for, try_echo
+from operations.doctor_processes import own_port_context, rules_for, try_echo
 from operations.uid_names import uid_name
 
 AE_TITLE_CHARACTERS_MAX = 16
@@ -155,12 +155,13 @@ def _echo(name: str, title: str, gateway: GatewaySettings) -> tuple[bool, str]:
     host = reachable_host(gateway.bind)
     if not gateway.dicom_port:
         return False, f"{name}: port 0 in the settings; set dicom_port"
-    if gateway.tls is not None:
-        return True, f"{name}: not tried over TLS: only the modality has its certificate"
+    if gateway.tls is not None and gateway.tls.require_client_certificate:
+        return True, f"{name}: not tried: only the modality has its client certificate"
     own = next((a for a in (host, *LOCAL_ADDRESSES) if rules_for_host(gateway, title, a)), None)
     rules = rules_for_host(gateway, title, own) if own else []
     called = (rules[0].called_ae_title if rules else None) or gateway.ae_title
-    answer = try_echo(Peer(host, gateway.dicom_port, called.strip(), title))
+    tls = own_port_context() if gateway.tls is not None else None
+    answer = try_echo(Peer(host, gateway.dicom_port, called.strip(), title, tls))
     if answer.is_answered:
         return True, f"{name}: {answer.text}"
     if not rules and answer.reject == (1, 1, 3):

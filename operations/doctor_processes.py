@@ -93,6 +93,14 @@ def rules_for(gateway: GatewaySettings, calling: str, address: str) -> list[Admi
     ]
 
 
+def own_port_context() -> ssl.SSLContext:
+    """For a call to our own port on this machine: whom the modalities believe is not judged."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _ready_check(subject: str, port: int, up_command: str) -> Check:
     expected = f"ready on port {port}"
 
@@ -180,9 +188,7 @@ def _served_certificate(
 
     Whom it is signed by is not judged: the modalities decide whom they believe.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = own_port_context()
     address = (reachable_host(gateway.bind), gateway.dicom_port)
     try:
         with (

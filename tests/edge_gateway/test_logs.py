@@ -16,7 +16,7 @@ from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import Peer, StoreScu, echo
 from infra.provision_topics import provision_topics
 from infra.settings import Settings
-from load.hostile.raw_peer import P_DATA, RawPeer, element, pdu, pdv, store_command
+from load.hostile.raw_peer import P_DATA, RawPeer, data_set, element, pdu, pdv, store_command
 from operations.ports import free_ports
 from operations.synthetic import CtStudy
 from tests.edge_gateway.forwarding import ROOT, ForwarderProcess, eventually, forwarder_settings
@@ -64,7 +64,8 @@ def send_what_is_wrong(port: int) -> int:
     with RawPeer(port) as peer:
         peer.associate()
         # The header breaks off behind the name; another one names no instance at all.
-        cut = element(0x0018, b"1.2.3.4.6", group=0x0008) + name + b"\x10\x00\x20\x00\xff\xff\xff"
+        cut = data_set(b"1.2.3.4.6") + b"\x20\x00\x10\x00\xff\xff\xff"
+        cut = cut.replace(element(0x000D, b"1.2.3\0", group=0x0020), name)
         statuses = [peer.store(store_command(b"1.2.3.4.6"), cut)]
         statuses.append(peer.store(store_command(b"1.2.3.4.7"), name))
         # Given up in the middle of a data set.
@@ -101,6 +102,7 @@ def test_names_of_patients_are_in_no_log_line_of_either_process(
         try:
             published = "hilum_forward_published_total"
             eventually(lambda: forward.metric(published) >= accepted, "all published")
+            assert forward.metric("hilum_scan_incomplete_total") == wrong
             assert forward.stop() == 0
         finally:
             forward.end()

@@ -156,6 +156,7 @@ def test_over_tls_the_certificate_on_the_port_is_compared_with_the_file(
         assert seen["gateway north", "TLS"].verdict == "ok", seen["gateway north", "TLS"]
         key = seen["certificates", "gateways.north.tls.certificate_file"]
         assert key.seen.startswith(str(tls.certificate_file))
+        assert "not tried" in examine_peer(settings, "CT1", "north").echo[0]
         other, other_key = authority.issue("other")
         changed = tls.model_copy(update={"certificate_file": other, "key_file": other_key})
         compared = found(gateway_tree(settings, tls=changed))["gateway north", "TLS"]
@@ -163,6 +164,17 @@ def test_over_tls_the_certificate_on_the_port_is_compared_with_the_file(
         missing = tls.model_copy(update={"certificate_file": tmp_path / "none.pem"})
         told = found(gateway_tree(settings, tls=missing))
         assert told["certificates", "gateways.north.tls.certificate_file"].verdict == "error"
+
+
+def test_a_modality_without_a_certificate_is_tried_over_tls(
+    offline: Settings, tmp_path: Path
+) -> None:
+    tls = Authority.create(tmp_path / "ca").gateway_settings("north")
+    tls = tls.model_copy(update={"require_client_certificate": False, "client_ca_file": None})
+    with running_gateway(tmp_path / "spool", tls=tls.model_dump()) as gateway:
+        answer = examine_peer(gateway_tree(offline, dicom_port=gateway.port, tls=tls), "CT1", None)
+    assert answer.ok and "0000H" in answer.echo[0]
+    assert "without a client certificate" in answer.settings[0].tls
 
 
 def peer(settings: Settings, title: str) -> PeerAnswer:
