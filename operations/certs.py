@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from contracts.failures import FatalError
-from infra.certificates import CertificateFacts, read_certificates
 from infra.settings import GatewayTls, Settings
+
+if TYPE_CHECKING:
+    from infra.certificates import CertificateFacts
 
 EXPIRY_WARNING = timedelta(days=30)
 _RENEW = "put a renewed one in its place; a running gateway takes it within seconds"
@@ -61,7 +63,7 @@ def expiring(settings: Settings, now: datetime | None = None) -> list[Certificat
 def show(paths: list[Path], now: datetime | None = None) -> list[CertificateShown]:
     """Every certificate of the files, in their order. Raises FatalError for an unreadable one."""
     moment = now or datetime.now(UTC)
-    return [_shown(path, facts, moment) for path in paths for facts in read_certificates(path)]
+    return [_shown(path, facts, moment) for path in paths for facts in _read(path)]
 
 
 def certificate_files(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -83,7 +85,7 @@ def certificate_files(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 def _judge_file(setting: str, path: Path, now: datetime) -> list[CertificateFinding]:
     try:
-        certificates = read_certificates(path)
+        certificates = _read(path)
     except FatalError as failure:
         text = str(failure).partition(". Next step")[0]
         return [CertificateFinding("error", setting, str(path), text, failure.next_step)]
@@ -128,6 +130,13 @@ def _judge_key(setting: str, tls: GatewayTls) -> Iterator[CertificateFinding]:
 def _no_password() -> str:
     # Without this OpenSSL would ask for one on the terminal.
     raise ValueError("it is encrypted")
+
+
+def _read(path: Path) -> tuple[CertificateFacts, ...]:
+    # Not above: 45 ms that every other command would pay at its start.
+    from infra.certificates import read_certificates
+
+    return read_certificates(path)
 
 
 def _shown(path: Path, facts: CertificateFacts, now: datetime) -> CertificateShown:
