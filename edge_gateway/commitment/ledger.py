@@ -22,6 +22,8 @@ from edge_gateway.commitment.schema import LEDGER_NAME, open_ledger
 from edge_gateway.progress_rows import microseconds, moment
 
 PROBLEM_CHARACTERS_MAX = 200
+# Ended requests only tell what was; a peer that asks without end must not fill the disk with them.
+ENDED_MAX = 100_000
 
 
 class RequestState(StrEnum):
@@ -221,11 +223,17 @@ class CommitmentLedger:
         ]
 
     def forget(self, kept: timedelta, now: datetime, limit: int) -> int:
-        """Drops requests that ended longer ago than `kept`; how many."""
+        """Drops requests that ended longer ago than `kept`, or ENDED_MAX ago; how many."""
+        row = self._run(
+            "SELECT ended_at FROM request WHERE ended_at IS NOT NULL"
+            " ORDER BY ended_at DESC LIMIT 1 OFFSET ?",
+            (ENDED_MAX,),
+        ).fetchone()
+        before = max(microseconds(now - kept), 0 if row is None else int(row[0]) + 1)
         return self._change(
             "DELETE FROM request WHERE request_id IN (SELECT request_id FROM request"
             " WHERE ended_at < ? LIMIT ?)",
-            (microseconds(now - kept), limit),
+            (before, limit),
         ).rowcount
 
     def _change(self, statement: str, values: Collection[object]) -> sqlite3.Cursor:

@@ -5,6 +5,7 @@ Invariant: what it received is kept as it came; its listener is gone when the bl
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,13 +77,18 @@ def _reference(item: Dataset) -> Reference:
 
 
 @contextmanager
-def listening(ae_title: str, port: int = 0, answer: int = 0x0000) -> Iterator[ModalityScu]:
+def listening(
+    ae_title: str, port: int = 0, answer: int = 0x0000, tls: ssl.SSLContext | None = None
+) -> Iterator[ModalityScu]:
     """A modality whose listener takes reports, on a free port where none is named."""
     found = ModalityScu(ae_title, answer=answer)
     ae = AE(ae_title)
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, found.take)]
+        ("127.0.0.1", port),
+        block=False,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, found.take)],
+        ssl_context=tls,
     )
     assert server is not None
     found.port = server.socket.getsockname()[1]

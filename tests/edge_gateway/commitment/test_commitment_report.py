@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from infra.clock import SystemClock
 from infra.settings_commitment import CommitmentSettings
 from infra.telemetry import Metrics
 from operations.ports import free_ports
+from tests.edge_gateway.association.authority import Authority
 from tests.edge_gateway.commitment.modality_scu import CT, ModalityScu, listening
 from tests.edge_gateway.running_gateway import eventually
 
@@ -118,9 +120,11 @@ def ct() -> Iterator[ModalityScu]:
 
 
 @contextmanager
-def forwarding(directory: Path, port: int, **settings: Any) -> Iterator[Forwarding]:
+def forwarding(
+    directory: Path, port: int, tls: dict[str, Path] | None = None, **settings: Any
+) -> Iterator[Forwarding]:
     peers = [
-        {"ae_title": title, "host": "127.0.0.1", "port": port, "strength": strength}
+        {"ae_title": title, "host": "127.0.0.1", "port": port, "strength": strength, "tls": tls}
         for title, strength in (("CT1", "archive"), ("CT2", "dr"))
     ]
     found = Forwarding(
@@ -256,6 +260,27 @@ def test_dr_is_a_stronger_word_than_archive(tmp_path: Path) -> None:
         forward.progress.replicate("d1", datetime.now(UTC))
         forward.decide()
         assert forward.counts() == {"reporting": 2}
+
+
+def test_a_report_goes_over_tls_to_a_listener_that_asks_for_our_certificate(
+    tmp_path: Path,
+) -> None:
+    authority = Authority.create(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("ct"))
+    context.load_verify_locations(authority.ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificate_file, key_file = authority.issue("north")
+    tls = {"ca_file": authority.ca_file}
+    with listening("CT1", tls=context) as ct:
+        with forwarding(tmp_path, ct.port, tls) as forward, forward.reporting():
+            forward.asked([Reference(CT, "1.2.3")])
+            forward.decide()
+            eventually(lambda: bool(forward.ledger.last_problem()))
+            assert not ct.reports
+        tls |= {"certificate_file": certificate_file, "key_file": key_file}
+        with forwarding(tmp_path, ct.port, tls) as forward, forward.reporting():
+            eventually(lambda: bool(ct.reports))
 
 
 def test_a_report_nobody_takes_is_given_up_in_the_end_and_told(tmp_path: Path) -> None:
