@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -21,6 +21,8 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 # the header holds all of them.
 ITEMS_PER_SEQUENCE_MAX = 64
 TAGS_MAX = 4_096
+# What is remembered from header to header: 16 MiB at most, whatever senders make up.
+REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 2_048
 # ClickHouse's Date32 (PS3.5 DA knows no bounds).
 DATE_MIN, DATE_MAX = date(1900, 1, 1), date(2299, 12, 31)
 
@@ -31,6 +33,21 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _ELEMENT = re.compile(r"[0-9A-F]{8}\Z")
 
 Header = Mapping[str, Any]
+
+
+class _Known(NamedTuple):
+    """An element as it came last, and what it says. `raw` tells 1, 1.0 and true apart."""
+
+    raw: bytes
+    creator: str | None
+    texts: Mapping[str, str]
+    # Of a private creator, its text: tags of its block are named after it.
+    names: str | None
+
+
+# A series repeats nearly all its elements. Any thread may replace an entry, and each holds all
+# that its use depends on.
+_LAST: dict[str, _Known] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,16 @@ def parse_integer(value: object) -> int | None:
 def tags_of(data_set: Header) -> dict[str, str]:
     """Text by path of keywords, in the order of the header, at most TAGS_MAX of them."""
     tags: dict[str, str] = {}
+    creators: dict[str, str] = {}
+    for tag, element in data_set.items():
+        tags.update(_remembered(tag, element, creators))
+        if len(tags) >= TAGS_MAX:
+            return _bounded_tags(data_set)
+    return tags
+
+
+def _bounded_tags(data_set: Header) -> dict[str, str]:
+    tags: dict[str, str] = {}
     for path, text in _walk(data_set, ""):
         tags[path] = text
         if len(tags) == TAGS_MAX:
@@ -128,25 +155,63 @@ def tags_of(data_set: Header) -> dict[str, str]:
     return tags
 
 
+def _remembered(tag: str, element: object, creators: dict[str, str]) -> Mapping[str, str]:
+    """`_texts` of an element of the data set itself; out of memory where it is as it was."""
+    try:
+        raw = orjson.dumps(element)
+    except TypeError:  # nested deeper than it writes
+        return dict(_texts(tag, element, "", creators))
+    creator = creators.get(tag[:6])
+    known = _LAST.get(tag)
+    if known is None or known.raw != raw or known.creator != creator:
+        texts = dict(_texts(tag, element, "", creators))
+        names = creators.get(_block_of(tag)) if _is_creator(tag) else None
+        known = _Known(raw, creator, texts, names)
+        if len(raw) <= REMEMBERED_BYTES_MAX:
+            if len(_LAST) >= REMEMBERED_TAGS_MAX:
+                _LAST.clear()
+            _LAST[tag] = known
+    elif known.names is not None:
+        creators[_block_of(tag)] = known.names
+    return known.texts
+
+
 def _walk(data_set: Header, prefix: str) -> Iterator[tuple[str, str]]:
     creators: dict[str, str] = {}
     for tag, element in data_set.items():
-        values = element.get("Value") if isinstance(element, dict) else None
-        if not values or not isinstance(values, list):
-            continue
-        path = _public_path(tag) or _private_path(tag, creators)
-        if path is None:
-            continue
-        if element.get("vr") == "SQ":
-            for index, item in enumerate(values[:ITEMS_PER_SEQUENCE_MAX]):
-                if isinstance(item, dict):
-                    yield from _walk(item, f"{prefix}{path}.{index}.")
-            continue
-        text = _joined(values)
-        if tag[4:6] == "00" and int(tag[3], 16) % 2:
-            creators[tag[:4] + tag[6:]] = text
-        if text:
-            yield prefix + path, text
+        yield from _texts(tag, element, prefix, creators)
+
+
+def _texts(
+    tag: str, element: object, prefix: str, creators: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Every text in one element; a private creator is put into `creators` on the way."""
+    values = element.get("Value") if isinstance(element, dict) else None
+    if not values or not isinstance(element, dict) or not isinstance(values, list):
+        return
+    path = _public_path(tag) or _private_path(tag, creators)
+    if path is None:
+        return
+    if element.get("vr") == "SQ":
+        for index, item in enumerate(values[:ITEMS_PER_SEQUENCE_MAX]):
+            if isinstance(item, dict):
+                yield from _walk(item, f"{prefix}{path}.{index}.")
+        return
+    text = _joined(values)
+    if _is_creator(tag):
+        creators[_block_of(tag)] = text
+    if text:
+        yield prefix + path, text
+
+
+def _is_creator(tag: str) -> bool:
+    """Whether it is a private creator (PS3.5 7.8.1), if it is a tag."""
+    return tag[4:6] == "00" and tag[3] in "13579BDF"
+
+
+def _block_of(creator: str) -> str:
+    """The digits that begin each tag of the block that `creator` reserves."""
+    return creator[:4] + creator[6:]
 
 
 def _private_path(tag: str, creators: Mapping[str, str]) -> str | None:
