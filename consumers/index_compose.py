@@ -113,6 +113,7 @@ FROM
     GROUP BY study_instance_uid, series_instance_uid, id, issuer
 ) AS p
 GROUP BY study_instance_uid, series_instance_uid
+SETTINGS use_skip_indexes_if_final = 1
 """
 
 # A study is what its series are, the smallest Series Instance UID speaks for it. Read after the

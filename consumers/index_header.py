@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-# The tags are for searching; an enhanced CT repeats the same sixty elements for 2,000 frames, and
-# the header holds all of them.
-ITEMS_PER_SEQUENCE_MAX = 64
-TAGS_MAX = 4_096
-# What is remembered from header to header: 16 MiB at most, whatever senders make up.
-REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 2_048
+from consumers.index_tags import joined, tags_of
+
 # ClickHouse's Date32 (PS3.5 DA knows no bounds).
 DATE_MIN, DATE_MAX = date(1900, 1, 1), date(2299, 12, 31)
 
@@ -30,24 +24,8 @@ _PIXEL_DATA = ("7FE00010", "7FE00008", "7FE00009")
 _LENGTH = re.compile(r"[?&]length=([0-9]{1,19})\Z")
 _DATE = re.compile(r"([0-9]{4})([.:-]?)([0-9]{2})\2([0-9]{2})\Z")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
-_ELEMENT = re.compile(r"[0-9A-F]{8}\Z")
 
 Header = Mapping[str, Any]
-
-
-class _Known(NamedTuple):
-    """An element as it came last, and what it says. `raw` tells 1, 1.0 and true apart."""
-
-    raw: bytes
-    creator: str | None
-    texts: Mapping[str, str]
-    # Of a private creator, its text: tags of its block are named after it.
-    names: str | None
-
-
-# A series repeats nearly all its elements. Any thread may replace an entry, and each holds all
-# that its use depends on.
-_LAST: dict[str, _Known] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,130 +113,6 @@ def parse_integer(value: object) -> int | None:
     return None
 
 
-def tags_of(data_set: Header) -> dict[str, str]:
-    """Text by path of keywords, in the order of the header, at most TAGS_MAX of them."""
-    tags: dict[str, str] = {}
-    creators: dict[str, str] = {}
-    for tag, element in data_set.items():
-        tags.update(_remembered(tag, element, creators))
-        if len(tags) >= TAGS_MAX:
-            return _bounded_tags(data_set)
-    return tags
-
-
-def _bounded_tags(data_set: Header) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for path, text in _walk(data_set, ""):
-        tags[path] = text
-        if len(tags) == TAGS_MAX:
-            break
-    return tags
-
-
-def _remembered(tag: str, element: object, creators: dict[str, str]) -> Mapping[str, str]:
-    """`_texts` of an element of the data set itself; out of memory where it is as it was."""
-    try:
-        raw = orjson.dumps(element)
-    except TypeError:  # nested deeper than it writes
-        return dict(_texts(tag, element, "", creators))
-    creator = creators.get(tag[:6])
-    known = _LAST.get(tag)
-    if known is None or known.raw != raw or known.creator != creator:
-        texts = dict(_texts(tag, element, "", creators))
-        names = creators.get(_block_of(tag)) if _is_creator(tag) else None
-        known = _Known(raw, creator, texts, names)
-        if len(raw) <= REMEMBERED_BYTES_MAX:
-            if len(_LAST) >= REMEMBERED_TAGS_MAX:
-                _LAST.clear()
-            _LAST[tag] = known
-    elif known.names is not None:
-        creators[_block_of(tag)] = known.names
-    return known.texts
-
-
-def _walk(data_set: Header, prefix: str) -> Iterator[tuple[str, str]]:
-    creators: dict[str, str] = {}
-    for tag, element in data_set.items():
-        yield from _texts(tag, element, prefix, creators)
-
-
-def _texts(
-    tag: str, element: object, prefix: str, creators: dict[str, str]
-) -> Iterator[tuple[str, str]]:
-    """Every text in one element; a private creator is put into `creators` on the way."""
-    values = element.get("Value") if isinstance(element, dict) else None
-    if not values or not isinstance(element, dict) or not isinstance(values, list):
-        return
-    path = _public_path(tag) or _private_path(tag, creators)
-    if path is None:
-        return
-    if element.get("vr") == "SQ":
-        for index, item in enumerate(values[:ITEMS_PER_SEQUENCE_MAX]):
-            if isinstance(item, dict):
-                yield from _walk(item, f"{prefix}{path}.{index}.")
-        return
-    text = _joined(values)
-    if _is_creator(tag):
-        creators[_block_of(tag)] = text
-    if text:
-        yield prefix + path, text
-
-
-def _is_creator(tag: str) -> bool:
-    """Whether it is a private creator (PS3.5 7.8.1), if it is a tag."""
-    return tag[4:6] == "00" and tag[3] in "13579BDF"
-
-
-def _block_of(creator: str) -> str:
-    """The digits that begin each tag of the block that `creator` reserves."""
-    return creator[:4] + creator[6:]
-
-
-def _private_path(tag: str, creators: Mapping[str, str]) -> str | None:
-    """None for what is no tag at all."""
-    if not _ELEMENT.match(tag):
-        return None
-    creator = creators.get(tag[:6])
-    if creator is None:
-        return _numeric(tag)
-    return f"({tag[:4].lower()},{creator},{tag[6:].lower()})"
-
-
-@lru_cache(maxsize=16_384)
-def _public_path(tag: str) -> str | None:
-    """None for a private tag, and for what is none."""
-    if not _ELEMENT.match(tag) or int(tag[3], 16) % 2:
-        return None
-    number = int(tag, 16)
-    keyword = keyword_for_tag(number)
-    # Groups 50xx and 60xx repeat: sixteen overlays share one keyword, which names none of them.
-    if keyword and tag_for_keyword(keyword) == number:
-        return keyword
-    return _numeric(tag)
-
-
-def _numeric(tag: str) -> str:
-    return f"({tag[:4].lower()},{tag[4:].lower()})"
-
-
-def _joined(values: Sequence[object]) -> str:
-    # One text is what nearly every element has.
-    if len(values) == 1 and isinstance(values[0], str):
-        return values[0]
-    return "\\".join(map(_value_text, values))
-
-
-def _value_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, dict):  # PN: the three component groups (PS3.5 6.2.1.1)
-        groups = (value.get(name) for name in ("Alphabetic", "Ideographic", "Phonetic"))
-        return "=".join(g if isinstance(g, str) else "" for g in groups).rstrip("=")
-    return str(value)
-
-
 def _parse(header: str) -> Header:
     try:
         data_set = orjson.loads(header)
@@ -280,7 +134,7 @@ def _first(data_set: Header, tag: str) -> object:
 
 def _text(data_set: Header, tag: str) -> str:
     # Spaces and NULs at the ends are padding, also where a device padded in the middle of a value.
-    return _joined(_values(data_set, tag)).strip(" \0")
+    return joined(_values(data_set, tag)).strip(" \0")
 
 
 def _alphabetic(data_set: Header, tag: str) -> str:

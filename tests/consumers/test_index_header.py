@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.index_header import (
-    ITEMS_PER_SEQUENCE_MAX,
-    TAGS_MAX,
     describe,
     parse_date,
     parse_integer,
 )
+from consumers.index_tags import ITEMS_PER_SEQUENCE_MAX, TAGS_MAX, tags_of
 from tests.consumers.index_events import header
 
 
@@ -90,6 +89,23 @@ def test_tags_are_bounded() -> None:
     assert len(describe(json.dumps(model)).tags) == ITEMS_PER_SEQUENCE_MAX
     model |= {f"0041{number:04X}": element("LO", "x") for number in range(0x1000, 0x1000 + 9_000)}
     assert len(describe(json.dumps(model)).tags) == TAGS_MAX
+
+
+def test_what_is_remembered_changes_no_text() -> None:
+    # Elements that compare as equal and read differently, and one whose creator changes.
+    values: list[Any] = [1, 1.0, True, "1", 1]
+    creators = ["ACME 1", "ACME 2", None, "ACME 1", "ACME 1"]
+    told = []
+    for value, creator in zip(values, creators, strict=True):
+        model = {"00280010": element("US", value), "00291008": element("CS", "X")}
+        block = {"00290010": element("LO", creator)} if creator else {}
+        told.append(list(tags_of(block | model).items()))
+    assert [dict(tags)["Rows"] for tags in told] == ["1", "1.0", "True", "1", "1"]
+    assert [tags[-1][0] for tags in told] == [
+        *("(0029,ACME 1,08)", "(0029,ACME 2,08)", "(0029,1008)"),
+        *("(0029,ACME 1,08)", "(0029,ACME 1,08)"),
+    ]
+    assert told[0] == told[3] == told[4]
 
 
 def test_pixel_data_length_comes_from_either_form() -> None:
