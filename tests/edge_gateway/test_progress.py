@@ -161,6 +161,45 @@ def test_a_page_ends_where_the_receipts_say_whenever_it_is_made(progress: Progre
     assert not ledger.has_receipts_in(1) and ledger.closed(10) == []
 
 
+def test_a_full_page_is_told_by_count_and_by_age_without_being_made(progress: Progress) -> None:
+    ledger = ReceiptLedger(progress.connection)
+    minute = timedelta(seconds=60)
+    assert not ledger.has_full_page("association-1", 1, minute)
+    ledger.add("association-1", 1, receipt(0, 0))
+    assert not ledger.has_full_page("association-1", 1, minute)
+    ledger.add("association-1", 1, receipt(1, 59))
+    assert ledger.has_full_page("association-1", 1, minute)
+    assert not ledger.has_full_page("association-1", 2, minute)
+    ledger.add("association-1", 1, receipt(2, 60))
+    assert ledger.has_full_page("association-1", 1_000, minute)
+
+
+def test_an_association_that_ended_may_be_opened_again(progress: Progress) -> None:
+    ledger = ReceiptLedger(progress.connection)
+    for _ in range(2):
+        ledger.open_association(facts(), 1)
+        ledger.close_association("association-1", "released", (), 1)
+        page = ledger.next_page("association-1", 1_000, timedelta(seconds=60))
+        assert page is not None
+        ledger.page_published(page)
+        assert ledger.closed(10) == []
+
+
+def test_the_ledger_says_what_changed_and_the_window_follows(progress: Progress) -> None:
+    before = progress.spooled_changes
+    progress.add(new("d0", 0))
+    assert progress.spooled_changes > before
+    assert progress.window_bytes() == 0
+    progress.publish([("d0", NOW)], "log-1")
+    assert progress.window_bytes() == 100
+    others = progress.other_changes
+    progress.spool_again("d0")
+    assert progress.other_changes > others and progress.window_bytes() == 0
+    progress.publish([("d0", NOW)], "log-1")
+    progress.resolve("d0", DeliveryState.ARCHIVED, NOW, NOW)
+    assert progress.window_bytes() == 0
+
+
 def test_an_association_without_answers_ends_with_an_empty_page(progress: Progress) -> None:
     ledger = ReceiptLedger(progress.connection)
     ledger.open_association(facts(), 1)
