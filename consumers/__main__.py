@@ -20,6 +20,7 @@ from consumers.runner import Runner
 from contracts.failures import EXIT_FAILED, EXIT_FATAL, EXIT_OK, FatalError, RetryableError
 from infra import settings as settings_module
 from infra.connect import connect
+from infra.memory_reuse import reuse_large_buffers
 from infra.settings import Settings
 from infra.telemetry import Metrics, ProcessEndpoint, configure_logging, logger
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--settings", type=Path, required=True)
     options = parser.parse_args()
     configure_logging(options.name, "info")
+    reuse_large_buffers()
     stop = threading.Event()
     _stop_on_signals(stop)
     try:
