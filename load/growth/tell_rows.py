@@ -215,7 +215,7 @@ def _filling(largest: SizeMeasured) -> Section:
     law = fit([x for x, _ in whole], [y for _, y in whole])
     text = (
         "While the largest index was filled: CPU of writer and engine, merging in the background"
-        " included, headers of thirty elements, both halves in one batch of 5,000."
+        " included, headers of thirty elements, both halves in one batch of 5,000, two writers."
     )
     if law is not None:
         text += f" CPU ~ rows^{law.exponent:.3f} ({law.low:.3f} to {law.high:.3f})."

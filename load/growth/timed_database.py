@@ -1,7 +1,7 @@
 """A database that tells how long its inserts and its compositions took.
 
 Invariant: it adds nothing to and takes nothing from what passes through; inserts are what a table
-takes, compositions are the statements that an index writer runs on what is there already.
+takes, compositions are what an index writer asks and runs about what is there already.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class TimedDatabase:
     def query(
         self, sql: str, parameters: Mapping[str, object] | None = None
     ) -> list[dict[str, object]]:
-        return self._inner.query(sql, parameters)
+        with self._composing():
+            return self._inner.query(sql, parameters)
 
     def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        began = time.perf_counter()
-        self._inner.command(sql, parameters)
-        self.compose_s += time.perf_counter() - began
+        with self._composing():
+            self._inner.command(sql, parameters)
 
     @contextmanager
     def inserting(self) -> Iterator[None]:
@@ -44,6 +44,12 @@ class TimedDatabase:
         began = time.perf_counter()
         yield
         self.insert_s += time.perf_counter() - began
+
+    @contextmanager
+    def _composing(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.compose_s += time.perf_counter() - began
 
 
 class _TimedTable:
