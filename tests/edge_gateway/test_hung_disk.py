@@ -11,7 +11,7 @@ from load.hostile.raw_peer import RawPeer, data_set, store_command
 from tests.edge_gateway.running_gateway import MIB, eventually, gateway_settings, stored
 from tests.edge_gateway.spool.seams import HangingFileSystem
 
-LIMITS = SpoolLimits(segment_bytes=4 * MIB, free_bytes_min=0, commit_wait_ms=400)
+LIMITS = SpoolLimits(segment_bytes=4 * MIB, free_bytes_min=0, commit_wait_ms=1000)
 OUT_OF_RESOURCES = 0xA700
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from edge_gateway.spool import Spool, SpoolError, SpoolStalled
+from edge_gateway.spool import Spool, SpoolError, SpoolLimits, SpoolStalled
 from tests.edge_gateway.spool.seams import HangingFileSystem
 from tests.edge_gateway.spool.workload import (
     DEADLINE_S,
@@ -24,7 +25,8 @@ from tests.edge_gateway.spool.workload import (
     store,
 )
 
-QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=300)
+# Short for a test, and long for a flush on a machine that is busy with other things.
+QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=1000)
 
 
 @dataclass
@@ -70,39 +72,53 @@ class HungSpool:
         return storing
 
 
+@contextmanager
+def hung_spool(directory: Path, limits: SpoolLimits) -> Iterator[HungSpool]:
+    fs = HangingFileSystem()
+    with Spool.open(directory, "north", limits, fs=fs) as spool:
+        store(spool, 100)
+        yield HungSpool(fs, spool, directory)
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[HungSpool]:
+    """Nobody gives up."""
+    with hung_spool(tmp_path / "spool", SMALL_SEGMENTS) as found:
+        yield found
+
+
 @pytest.fixture
 def hung(tmp_path: Path) -> Iterator[HungSpool]:
-    fs = HangingFileSystem()
-    with Spool.open(tmp_path / "spool", "north", QUICK_DEADLINE, fs=fs) as spool:
-        store(spool, 100)
-        yield HungSpool(fs, spool, tmp_path / "spool")
+    """Those that wait give up soon."""
+    with hung_spool(tmp_path / "spool", QUICK_DEADLINE) as found:
+        yield found
 
 
-def test_a_lone_association_flushes_by_itself(hung: HungSpool) -> None:
-    hung.fs.flushers.clear()
+def test_a_lone_association_flushes_by_itself(patient: HungSpool) -> None:
+    patient.fs.flushers.clear()
     for _ in range(5):
-        store(hung.spool, 500)
-    assert hung.fs.flushers.count(threading.current_thread().name) == 5
+        store(patient.spool, 500)
+    assert patient.fs.flushers.count(threading.current_thread().name) == 5
 
 
-def test_a_receipt_is_flushed_though_nobody_waits(hung: HungSpool) -> None:
-    hung.fs.flushers.clear()
-    hung.spool.association_opened(opened("idle"))
-    eventually(lambda: bool(contents(hung.directory).opened), "it is flushed")
-    assert set(hung.fs.flushers) <= {"spool-committer", "spool-supply"}
+def test_a_receipt_is_flushed_though_nobody_waits(patient: HungSpool) -> None:
+    patient.fs.flushers.clear()
+    patient.spool.association_opened(opened("idle"))
+    eventually(lambda: bool(contents(patient.directory).opened), "it is flushed")
+    assert set(patient.fs.flushers) <= {"spool-committer", "spool-supply"}
 
 
-def test_what_gathers_behind_a_flush_is_one_flush(hung: HungSpool) -> None:
-    before = hung.spool.statistics().flushes
-    with hung.fs.hang():
-        leader = hung.store()
-        behind = [Storing(hung.spool).start() for _ in range(6)]
-        eventually(lambda: len(hung.spool._parts.committer._queue) == 6, "all are queued")
+def test_what_gathers_behind_a_flush_is_one_flush(patient: HungSpool) -> None:
+    before = patient.spool.statistics().flushes
+    with patient.fs.hang():
+        leader = patient.store()
+        behind = [Storing(patient.spool).start() for _ in range(6)]
+        eventually(lambda: len(patient.spool._parts.committer._queue) == 6, "all are queued")
     for storing in (leader, *behind):
         assert storing.ended.wait(DEADLINE_S)
         assert storing.error is None
-    assert hung.spool.statistics().flushes - before == 2
-    assert {s.delivery_id for s in (leader, *behind)} <= set(contents(hung.directory).deliveries)
+    assert patient.spool.statistics().flushes - before == 2
+    assert {s.delivery_id for s in (leader, *behind)} <= set(contents(patient.directory).deliveries)
 
 
 def test_a_disk_that_hangs_holds_nobody_past_the_deadline(hung: HungSpool) -> None:
@@ -113,7 +129,7 @@ def test_a_disk_that_hangs_holds_nobody_past_the_deadline(hung: HungSpool) -> No
         assert isinstance(follower.error, SpoolStalled)
         # The one that leads is in the kernel: its peer is let go in its place.
         assert leader.cut.wait(DEADLINE_S)
-        assert time.monotonic() - started_s >= 0.3
+        assert time.monotonic() - started_s >= QUICK_DEADLINE.commit_wait_ms / 1000
         assert not leader.ended.is_set()
         assert not follower.cut.is_set()
         late = hung.store()
@@ -143,14 +159,14 @@ def test_those_behind_a_leader_that_gave_up_are_not_given_the_turn(hung: HungSpo
 
 
 def test_a_fault_of_ours_while_writing_leaves_nobody_waiting(
-    hung: HungSpool, monkeypatch: pytest.MonkeyPatch
+    patient: HungSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(hung.spool._parts.log, "write", fail)
+    monkeypatch.setattr(patient.spool._parts.log, "write", fail)
     with pytest.raises(MemoryError):
-        store(hung.spool, 100)
-    assert hung.spool.broken is not None
+        store(patient.spool, 100)
+    assert patient.spool.broken is not None
     with pytest.raises(SpoolError):
-        store(hung.spool, 100)
+        store(patient.spool, 100)
