@@ -36,9 +36,12 @@ from load.hostile.raw_peer import (
     pdu,
     pdv,
 )
+from tests.edge_gateway.association.raw_peer import good_store
 from tests.edge_gateway.commitment.modality_scu import CT, action_information, ask
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
+    association_threads,
+    eventually,
     nothing_left_behind,
     running_gateway,
 )
@@ -55,6 +58,9 @@ COMMITMENT = {
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
     with running_gateway(tmp_path / "spool", commitment=COMMITMENT) as running:
+        # The first association of a fresh spool opens what stays open.
+        good_store(running.port)
+        eventually(lambda: association_threads() == 0)
         yield running
 
 
