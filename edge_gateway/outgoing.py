@@ -7,15 +7,15 @@ sent is a typed problem that stops no other. Must not open connections.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
 from contracts.identity import is_uid
+from edge_gateway.preamble import PREAMBLE_BYTES, preamble_finding
 from edge_gateway.scan import HeaderReason, scan_header
 
-_PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
 _META_BYTES_MAX = 1024 * 1024
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -24,6 +24,14 @@ _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 # VRs whose explicit length field has four bytes (PS3.5 7.1.2); only OB and UN occur in group 2.
 _LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UC", b"UR", b"UT"))
+# VRs of PS3.5 table 6.2-1: two other letters in their place are the length of an implicit element.
+_VRS = _LONG_VRS.union(
+    vr.encode()
+    for vr in (
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL",
+        "SS", "ST", "SV", "TM", "UI", "UL", "US", "UV",
+    )
+)  # fmt: skip
 _CLASS, _INSTANCE, _SYNTAX = 0x0002, 0x0003, 0x0010
 
 
@@ -51,7 +59,8 @@ class FileProblem:
 class OutgoingInstance:
     """A data set in a file: its bytes are `size_bytes` from `offset_bytes` on, group 2 aside.
 
-    `warning` is for people: what is sent is all there is, and it is not whole.
+    `warning` is for people: what is sent is all there is, and it is not whole. `finding` too: what
+    the file is beside DICOM, of which nothing is sent.
     """
 
     path: Path
@@ -62,6 +71,7 @@ class OutgoingInstance:
     transfer_syntax_uid: str
     warning: str = ""
     study_instance_uid: str = ""
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class _Start:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    has_preamble: bool = False
 
 
 def read_outgoing(path: Path) -> OutgoingInstance | FileProblem:
@@ -94,6 +105,8 @@ def _read(path: Path, file: BinaryIO, size_bytes: int) -> OutgoingInstance | Fil
     file.seek(0)
     head = file.read(_META_BYTES_MAX)
     start = _find_start(head)
+    if start is None and is_part10(head):
+        return FileProblem(path, ProblemKind.TRUNCATED, "group 2 does not end")
     if start is None:
         return FileProblem(path, ProblemKind.NOT_DICOM, "neither Part 10 nor a bare data set")
     length = size_bytes - start.offset_bytes
@@ -120,12 +133,19 @@ def _read(path: Path, file: BinaryIO, size_bytes: int) -> OutgoingInstance | Fil
         syntax,
         warning,
         scanned.study_instance_uid,
+        preamble_finding(head) if start.has_preamble else "",
     )
 
 
+def is_part10(head: bytes) -> bool:
+    """Whether the first bytes of a file are a preamble and "DICM" (PS3.10 7.1)."""
+    return head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == _PREFIX
+
+
 def _find_start(head: bytes) -> _Start | None:
-    if head[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == _PREFIX:
-        return _skip_meta(head, _PREAMBLE_BYTES + 4)
+    if is_part10(head):
+        start = _skip_meta(head, PREAMBLE_BYTES + 4)
+        return start and replace(start, has_preamble=True)
     if head[:4] == _PREFIX:
         return _skip_meta(head, 4)
     if head[:2] == b"\x02\x00":
@@ -173,5 +193,4 @@ def _meta_element(head: bytes, position: int) -> tuple[int, int, int] | None:
 def _guess_syntax(data_set: bytes) -> str:
     if data_set[:2] == b"\x00\x08":
         return _EXPLICIT_BIG
-    vr = data_set[4:6]
-    return _EXPLICIT_LITTLE if vr.isalpha() and vr.isupper() else _IMPLICIT_LITTLE
+    return _EXPLICIT_LITTLE if data_set[4:6] in _VRS else _IMPLICIT_LITTLE

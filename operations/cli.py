@@ -20,6 +20,7 @@ from operations.answers import out, write_json
 from operations.cli_certs import certs_app
 from operations.cli_dead_letters import dlq_app
 from operations.cli_doctor import doctor_app
+from operations.cli_inbox import inbox_app
 from operations.command_line import (
     AsJson,
     PortOffset,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(certs_app, name="certs")
 app.add_typer(doctor_app)
+app.add_typer(inbox_app)
 
 
 def main() -> None:
@@ -126,6 +128,9 @@ def send(
     ca: Annotated[Path | None, typer.Option("--ca", help="The peer's authority (PEM).")] = None,
     cert: Annotated[Path | None, typer.Option("--cert", help="Our certificate (PEM).")] = None,
     key: Annotated[Path | None, typer.Option("--key", help="Its key (PEM).")] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(help="Copy files there that are programs too.", file_okay=False)
+    ] = None,
     state: State = DEFAULT_STATE_DIRECTORY,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -135,7 +140,8 @@ def send(
         raise FatalError("nothing to send", "name files or folders, or use --sample")
     context = Context(state, 0, settings, as_json)
     files = tls_client(tls, ca, cert, key)
-    request = SendRequest(tuple(paths or ()), to, calling, slices if sample else 0, seed, files)
+    named = tuple(paths or ())
+    request = SendRequest(named, to, calling, slices if sample else 0, seed, files, quarantine)
     report = send_inputs(context, request)
     if as_json:
         write_json(report)

@@ -127,6 +127,10 @@ def show_sent(report: SendReport) -> None:
         out.print(f"[red]not sent[/] {problem.name}: {problem.reason}", soft_wrap=True)
     for warning in report.warnings:
         out.print(f"[yellow]sent as it is[/] {warning.name}: {warning.reason}", soft_wrap=True)
+    for finding in report.findings:
+        out.print(f"[yellow]data set only[/] {finding.name}: {finding.reason}", soft_wrap=True)
+    if set(report.files) - {"sent"}:
+        table("Files", ("end", "count"), report.files.items())
     for study in report.study_instance_uids:
         out.print(f"study {study}", soft_wrap=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from rich.progress import (
 )
 
 from contracts.failures import FatalError
-from edge_gateway.outgoing import FileProblem, OutgoingInstance, read_outgoing
 from edge_gateway.scu import Peer, SendResult, StoreScu, TlsClient, client_context
 from operations.answers import progress_out
 from operations.context import Context
-from operations.inputs import InputProblem, collect
+from operations.gather import Gathered, gather
+from operations.inputs import End, InputProblem, collect
 from operations.synthetic import CtStudy
 
 PROBLEMS_LISTED_MAX = 100
@@ -36,7 +35,8 @@ _REMOTE = re.compile(r"(?P<aet>[^@]{1,16})@(?P<host>[^:]+):(?P<port>[0-9]{1,5})"
 class SendRequest:
     """What to send where; `sample_slices` > 0 adds a synthetic study made from `seed`.
 
-    `tls`: the files for a peer that speaks TLS, None for plain text.
+    `tls`: the files for a peer that speaks TLS, None for plain text. `quarantine`: where a file
+    that is something else beside DICOM is copied before its data set is sent.
     """
 
     paths: tuple[Path, ...]
@@ -45,13 +45,16 @@ class SendRequest:
     sample_slices: int = 0
     seed: int = 1
     tls: TlsClient | None = None
+    quarantine: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
     """The keys of `hilum send --json`. `statuses` counts C-STORE responses, by hex status.
 
-    `warnings` name what was sent as it is and is not whole; they do not make the answer bad.
+    `files` counts every file that was found, by its one end. `warnings` name what was sent as it
+    is and is not whole, `findings` what is something else beside DICOM (only the data set was
+    sent); neither makes the answer bad.
     """
 
     ok: bool
@@ -66,6 +69,8 @@ class SendReport:
     study_instance_uids: tuple[str, ...]
     problems: tuple[InputProblem, ...]
     warnings: tuple[InputProblem, ...]
+    files: dict[str, int]
+    findings: tuple[InputProblem, ...]
 
 
 def tls_client(
@@ -81,15 +86,16 @@ def tls_client(
 
 def send(context: Context, request: SendRequest) -> SendReport:
     """Sends everything that can be sent. Raises FatalError (unknown gateway, nothing named)."""
-    peer = _peer(context, request)
+    peer = peer_of(context, request)
     with tempfile.TemporaryDirectory(prefix="hilum-send-") as scratch:
-        instances, problems = _gather(request, Path(scratch))
-        if not instances and not problems:
+        gathered = _gather(request, Path(scratch))
+        if not gathered.instances and not gathered.ends:
             raise FatalError("nothing to send", "name files or folders that hold DICOM")
-        return _send_all(peer, request, instances, problems)
+        return _send_all(peer, request, gathered)
 
 
-def _peer(context: Context, request: SendRequest) -> Peer:
+def peer_of(context: Context, request: SendRequest) -> Peer:
+    """Whom `request` names. Raises FatalError (unknown gateway, TLS wanted and not asked for)."""
     remote = _REMOTE.fullmatch(request.to)
     if remote:
         host, port, called = remote["host"], int(remote["port"]), remote["aet"]
@@ -109,36 +115,21 @@ def _peer(context: Context, request: SendRequest) -> Peer:
     )
 
 
-def _gather(
-    request: SendRequest, scratch: Path
-) -> tuple[list[OutgoingInstance], list[InputProblem]]:
-    instances: list[OutgoingInstance] = []
-    problems: list[InputProblem] = []
+def _gather(request: SendRequest, scratch: Path) -> Gathered:
     paths = list(request.paths)
     if request.sample_slices:
         CtStudy(request.sample_slices, seed=request.seed).write(scratch / "sample")
         paths.append(scratch / "sample")
+    unpacked = scratch / "unpacked"
+    unpacked.mkdir()
     with _progress() as progress:
         task = progress.add_task("reading", total=None)
-        for found in collect(paths, scratch):
-            progress.advance(task)
-            if isinstance(found, InputProblem):
-                problems.append(found)
-                continue
-            read = read_outgoing(found.path)
-            if isinstance(read, FileProblem):
-                problems.append(InputProblem(found.name, f"{read.kind.value}: {read.detail}"))
-            else:
-                instances.append(read)
-    return instances, problems
+        found = collect(paths, unpacked)
+        return gather(found, request.quarantine, lambda: progress.advance(task))
 
 
-def _send_all(
-    peer: Peer,
-    request: SendRequest,
-    instances: Sequence[OutgoingInstance],
-    problems: list[InputProblem],
-) -> SendReport:
+def _send_all(peer: Peer, request: SendRequest, gathered: Gathered) -> SendReport:
+    instances = gathered.instances
     studies: dict[str, None] = {}
     with _progress() as progress:
         task = progress.add_task(f"to {request.to}", total=len(instances))
@@ -146,15 +137,22 @@ def _send_all(
         def on_result(result: SendResult) -> None:
             progress.advance(task)
             if result.is_stored:
+                gathered.ends[End.SENT] += 1
                 studies.setdefault(result.instance.study_instance_uid)
             else:
-                name = str(result.instance.path)
+                name = gathered.names[result.instance.path]
                 answer = result.problem or f"{result.status:04X} {result.comment}"
-                problems.append(InputProblem(name, answer.strip()))
+                end = End.UNANSWERED if result.status is None else End.REFUSED
+                gathered.end(InputProblem(name, answer.strip(), end))
 
         summary = StoreScu().send(instances, peer, on_result)
+    warnings = [
+        InputProblem(gathered.names[one.path], one.warning, End.SENT)
+        for one in instances
+        if one.warning
+    ]
     return SendReport(
-        ok=bool(instances) and not problems and summary.is_complete,
+        ok=bool(instances) and not gathered.problems and summary.is_complete,
         to=request.to,
         sent=len(instances),
         acknowledged=summary.stored,
@@ -164,12 +162,10 @@ def _send_all(
         bytes_sent=summary.size_bytes,
         seconds=round(summary.elapsed_s, 3),
         study_instance_uids=tuple(study for study in studies if study),
-        problems=tuple(problems[:PROBLEMS_LISTED_MAX]),
-        warnings=tuple(
-            InputProblem(str(instance.path), instance.warning)
-            for instance in instances
-            if instance.warning
-        )[:PROBLEMS_LISTED_MAX],
+        problems=tuple(gathered.problems[:PROBLEMS_LISTED_MAX]),
+        warnings=tuple(warnings[:PROBLEMS_LISTED_MAX]),
+        files={end.value: count for end, count in sorted(gathered.ends.items())},
+        findings=tuple(gathered.findings[:PROBLEMS_LISTED_MAX]),
     )
 
 
