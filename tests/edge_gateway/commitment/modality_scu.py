@@ -134,10 +134,11 @@ def ask(
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         if str(StorageCommitmentPushModel) not in accepted:
             return None
-        assert association.send_c_echo().Status == 0
+        assert association.send_c_echo().get("Status") == 0, "C-ECHO"
         status, _ = association.send_n_action(
             information, action_type, StorageCommitmentPushModel, UID(instance_uid)
         )
+        assert "Status" in status, "no response to the N-ACTION"
         return int(status.Status)
     finally:
         association.release()
