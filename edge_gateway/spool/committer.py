@@ -80,6 +80,9 @@ class Committer:
         if pending.is_given_up:
             waited_ms = self._limits.commit_wait_ms
             raise SpoolStalled(f"waiting for a flush: not back after {waited_ms} ms")
+        if not pending.is_finished:
+            # It led when the spool broke, and who fails the queue has taken it, but not told it.
+            raise SpoolBroken(self._health.broken or "the record was not written")
         if pending.error is not None:
             # A new instance each: one exception raised in many threads would mix tracebacks.
             raise type(pending.error)(str(pending.error)) from pending.error

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_gateway.spool import Spool, SpoolError, SpoolLimits, SpoolStalled
+from edge_gateway.spool import Spool, SpoolBroken, SpoolError, SpoolLimits, SpoolStalled
+from edge_gateway.spool.entry import encode_entry
+from edge_gateway.spool.pending import Pending
 from tests.edge_gateway.spool.seams import HangingFileSystem
 from tests.edge_gateway.spool.workload import (
     DEADLINE_S,
@@ -170,3 +172,37 @@ def test_a_fault_of_ours_while_writing_leaves_nobody_waiting(
     assert patient.spool.broken is not None
     with pytest.raises(SpoolError):
         store(patient.spool, 100)
+
+
+def test_a_leader_whose_record_another_thread_has_yet_to_fail_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = replace(SMALL_SEGMENTS, receipt_delay_ms=60_000)
+    failing_may_go_on = threading.Event()
+    with Spool.open(tmp_path / "spool", "north", limits) as spool:
+        committer = spool._parts.committer
+        lead, fail_queue = committer._lead, committer._fail_queue
+
+        def break_and_lead(own: Pending | None) -> None:
+            spool._parts.health.declare_broken("pulled out")
+            lead(own)
+
+        def fail_queue_second() -> None:
+            if threading.current_thread().name != "spool-committer":
+                eventually(lambda: not committer._queue, "the queue is taken")
+            fail_queue()
+
+        def wait_for_leave() -> None:
+            failing_may_go_on.wait(DEADLINE_S)
+
+        monkeypatch.setattr(committer, "_lead", break_and_lead)
+        monkeypatch.setattr(committer, "_fail_queue", fail_queue_second)
+        # The committer's thread stays with this one, so that the delivery behind it is not told.
+        entry = opened()
+        committer.append(Pending(entry, encode_entry(entry), give_back=wait_for_leave))
+        try:
+            with pytest.raises(SpoolBroken, match="pulled out"):
+                store(spool, 100)
+        finally:
+            failing_may_go_on.set()
+    assert not contents(tmp_path / "spool").deliveries
