@@ -16,6 +16,10 @@ from edge_gateway.commitment.request import Reference
 from edge_gateway.progress_rows import DeliveryState
 
 Strength = Literal["archive", "dr"]
+# Where custody is still true. What was archived and is under way again was asked for by the centre:
+# whether the archive has it, custody says when it has come by once more.
+_SETTLED = frozenset((DeliveryState.ARCHIVED, DeliveryState.PURGED))
+_UNDER_WAY = frozenset((DeliveryState.SPOOLED, DeliveryState.PUBLISHED))
 # From here nothing becomes archived by waiting: a person or another delivery has to help.
 _STUCK = frozenset((DeliveryState.REFUSED, DeliveryState.LOST, DeliveryState.QUARANTINED))
 
@@ -58,7 +62,11 @@ def judge(
 
 
 def _content(deliveries: Sequence[Holding], strength: Strength) -> Outcome | FailureReason:
-    """One delivery that is held is enough: the others have the same bytes."""
+    """One delivery that is held is enough, the others have the same bytes; unless one of them was
+    archived and is asked for again: then the archive may have lost them all.
+    """
+    if any(_is_in_doubt(delivery) for delivery in deliveries):
+        return Outcome.WAITING
     if any(_is_held(delivery, strength) for delivery in deliveries):
         return Outcome.COMMITTED
     if any(_may_become_held(delivery) for delivery in deliveries):
@@ -67,7 +75,13 @@ def _content(deliveries: Sequence[Holding], strength: Strength) -> Outcome | Fai
 
 
 def _is_held(delivery: Holding, strength: Strength) -> bool:
-    return delivery.is_archived and (strength == "archive" or delivery.is_replicated)
+    if not delivery.is_archived or delivery.state not in _SETTLED:
+        return False
+    return strength == "archive" or delivery.is_replicated
+
+
+def _is_in_doubt(delivery: Holding) -> bool:
+    return delivery.is_archived and delivery.state in _UNDER_WAY
 
 
 def _may_become_held(delivery: Holding) -> bool:

@@ -36,6 +36,13 @@ def holding(sha: str, state: DeliveryState, held: int = 0, sop_class: str = CT) 
         ([holding("a", LOST)], "archive", FailureReason.PROCESSING_FAILURE),
         ([holding("a", DeliveryState.REFUSED)], "archive", FailureReason.PROCESSING_FAILURE),
         ([holding("a", DeliveryState.QUARANTINED)], "archive", FailureReason.PROCESSING_FAILURE),
+        # Archived once, and asked for again: the archive may not have it any more.
+        ([holding("a", SPOOLED, 1)], "archive", Outcome.WAITING),
+        ([holding("a", DeliveryState.PUBLISHED, 2)], "dr", Outcome.WAITING),
+        ([holding("a", DeliveryState.REFUSED, 1)], "archive", FailureReason.PROCESSING_FAILURE),
+        ([holding("a", LOST, 1)], "archive", FailureReason.PROCESSING_FAILURE),
+        ([holding("a", PURGED, 1), holding("a", SPOOLED, 1)], "archive", Outcome.WAITING),
+        ([holding("a", ARCHIVED, 1), holding("a", SPOOLED)], "archive", Outcome.COMMITTED),
         # The same bytes twice: one of them held is enough.
         ([holding("a", LOST), holding("a", ARCHIVED, 1)], "archive", Outcome.COMMITTED),
         # Two contents: the peer has one of them, so both have to be held.
