@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge_gateway.association import AssociationLimits
 from edge_gateway.receive import Receiver, spool_limits
 from edge_gateway.scu import Peer
@@ -121,7 +123,10 @@ def open_descriptors() -> int:
 
 @contextmanager
 def nothing_left_behind(gateway: RunningGateway) -> Iterator[None]:
-    """No thread, descriptor, object file or spool memory more than before, after the block."""
+    """No thread, descriptor, object file or spool memory more than before, after the block.
+
+    It begins when the next segment is laid out: that one's descriptor stays open from then on.
+    """
     objects = gateway.directory / "objects"
 
     def inventory() -> tuple[int, int, int, int]:
@@ -132,6 +137,11 @@ def nothing_left_behind(gateway: RunningGateway) -> Iterator[None]:
             gateway.spool.statistics().memory_bytes,
         )
 
+    eventually(lambda: bool(gateway.spool._parts.supply._ready))
     before = inventory()
     yield
-    eventually(lambda: all(now <= then for now, then in zip(inventory(), before, strict=True)))
+    try:
+        eventually(lambda: all(now <= then for now, then in zip(inventory(), before, strict=True)))
+    except AssertionError:
+        told = "association threads, descriptors, object files, bytes of memory"
+        pytest.fail(f"left behind ({told}): {before}, then {inventory()}")

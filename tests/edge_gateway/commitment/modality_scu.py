@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -26,6 +28,7 @@ from pynetdicom.sop_class import (
 from edge_gateway.commitment.request import Reference
 
 CT = str(CTImageStorage)
+_DEADLINE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def ask(
         if str(StorageCommitmentPushModel) not in accepted:
             return None
         assert association.send_c_echo().get("Status") == 0, "C-ECHO"
+        _let_go_on(association)
         status, _ = association.send_n_action(
             information, action_type, StorageCommitmentPushModel, UID(instance_uid)
         )
@@ -142,3 +146,15 @@ def ask(
         return int(status.Status)
     finally:
         association.release()
+
+
+def _let_go_on(association: Association) -> None:
+    """Waits until the association's own thread runs again after a request.
+
+    Until then pynetdicom takes it for paused still, and when it comes to run it may take the next
+    response out of the queue that the next request waits at: that one then waits for ever.
+    """
+    end = time.monotonic() + _DEADLINE_S
+    while association._is_paused:
+        assert time.monotonic() < end, "pynetdicom does not go on"
+        time.sleep(0.0005)
