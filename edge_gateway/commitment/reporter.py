@@ -34,6 +34,9 @@ class ReportLimits:
     threads: int = 2
     look_interval_s: float = 0.5
     reports_per_association: int = 16
+    # pynetdicom's own thread, if it has not gone on since the report before, may take the answer to
+    # the next one, for which we then wait in vain.
+    between_reports_s: float = 0.05
     first_retry_s: float = 10.0
     retry_s_max: float = 3600.0
     stop_timeout_s: float = 2.0
@@ -130,6 +133,8 @@ class Reporter:
                 while reports and not self._stop.is_set():
                     association.deliver(reports[0])
                     self._delivered(ledger, reports.pop(0))
+                    if reports:
+                        self._clock.wait(self._stop, limits.between_reports_s)
         except NotDelivered as problem:
             # The peer, not this report, is what the others of it would meet as well.
             for report in reports:
