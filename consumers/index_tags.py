@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,8 +19,9 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 # the header holds all of them.
 ITEMS_PER_SEQUENCE_MAX = 64
 TAGS_MAX = 4_096
-# What is remembered from header to header: 16 MiB at most, whatever senders make up.
-REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 2_048
+# What is remembered from header to header: 16 MiB at most, whatever senders make up. Texts count
+# too: nested items repeat every keyword above them, so 2 KB of JSON can say 33 KB of paths.
+REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 4_096
 
 _ELEMENT = re.compile(r"[0-9A-F]{8}\Z")
 
@@ -46,8 +48,18 @@ def tags_of(data_set: Header) -> dict[str, str]:
     tags: dict[str, str] = {}
     creators: dict[str, str] = {}
     for tag, element in data_set.items():
-        tags.update(_remembered(tag, element, creators))
-        if len(tags) >= TAGS_MAX:
+        try:
+            raw = orjson.dumps(element)
+        except TypeError:  # deeper than it writes
+            return _bounded_tags(data_set)
+        # No call for an element that is as it was: 250 of them are half of what an index writes.
+        known = _LAST.get(tag)
+        if known is None or known.raw != raw or known.creator != creators.get(tag[:6]):
+            known = _learned(tag, element, raw, creators)
+        elif known.names is not None:
+            creators[_block_of(tag)] = known.names
+        tags.update(known.texts)
+        if len(tags) > TAGS_MAX:
             return _bounded_tags(data_set)
     return tags
 
@@ -61,25 +73,23 @@ def _bounded_tags(data_set: Header) -> dict[str, str]:
     return tags
 
 
-def _remembered(tag: str, element: object, creators: dict[str, str]) -> Mapping[str, str]:
-    """`_texts` of an element of the data set itself; out of memory where it is as it was."""
-    try:
-        raw = orjson.dumps(element)
-    except TypeError:  # deeper than it writes
-        return dict(_texts(tag, element, "", creators))
+def _learned(tag: str, element: object, raw: bytes, creators: dict[str, str]) -> _Known:
+    """What an element of the data set itself says, for the next headers too if it is small."""
     creator = creators.get(tag[:6])
-    known = _LAST.get(tag)
-    if known is None or known.raw != raw or known.creator != creator:
-        texts = dict(_texts(tag, element, "", creators))
-        names = creators.get(_block_of(tag)) if _is_creator(tag) else None
-        known = _Known(raw, creator, texts, names)
-        if len(tag) + len(raw) + len(creator or "") <= REMEMBERED_BYTES_MAX:
-            if len(_LAST) >= REMEMBERED_TAGS_MAX:
-                _LAST.clear()
-            _LAST[tag] = known
-    elif known.names is not None:
-        creators[_block_of(tag)] = known.names
-    return known.texts
+    texts = dict(_texts(tag, element, "", creators))
+    names = creators.get(_block_of(tag)) if _is_creator(tag) else None
+    known = _Known(raw, creator, texts, names)
+    if _size_bytes(tag, known) <= REMEMBERED_BYTES_MAX:
+        if len(_LAST) >= REMEMBERED_TAGS_MAX:
+            _LAST.clear()
+        _LAST[tag] = known
+    return known
+
+
+def _size_bytes(tag: str, known: _Known) -> int:
+    texts = known.texts
+    held = (tag, known, *known, *texts, *texts.values())
+    return sum(map(getsizeof, held))
 
 
 def _walk(data_set: Header, prefix: str) -> Iterator[tuple[str, str]]:

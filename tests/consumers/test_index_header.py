@@ -7,16 +7,24 @@ import math
 from datetime import date
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumers import index_tags
 from consumers.index_header import (
     describe,
     parse_date,
     parse_integer,
 )
-from consumers.index_tags import ITEMS_PER_SEQUENCE_MAX, TAGS_MAX, tags_of
+from consumers.index_tags import (
+    ITEMS_PER_SEQUENCE_MAX,
+    REMEMBERED_BYTES_MAX,
+    REMEMBERED_TAGS_MAX,
+    TAGS_MAX,
+    tags_of,
+)
 from tests.consumers.index_events import header
 
 
@@ -106,6 +114,23 @@ def test_what_is_remembered_changes_no_text() -> None:
         *("(0029,ACME 1,08)", "(0029,ACME 1,08)"),
     ]
     assert told[0] == told[3] == told[4]
+
+
+def test_what_is_remembered_is_bounded_with_its_texts() -> None:
+    index_tags._LAST.clear()
+    nested: dict[str, Any] = {"00100020": element("LO", "x")}
+    for _ in range(28):  # 1.8 KB, whose paths are 32 KB
+        nested = {"00100020": element("LO", "x"), "00081140": {"vr": "SQ", "Value": [nested]}}
+    sequence = {"vr": "SQ", "Value": [nested]}
+    assert len(orjson.dumps(sequence)) < REMEMBERED_BYTES_MAX
+    tags_of({f"0041{number:04X}": sequence for number in range(0x1000, 0x1010)})
+    assert not index_tags._LAST
+    large = {"00100020": element("LO", "x" * REMEMBERED_BYTES_MAX)}
+    assert tags_of(large) == {"PatientID": "x" * REMEMBERED_BYTES_MAX} == tags_of(large)
+    assert not index_tags._LAST
+    for number in range(REMEMBERED_TAGS_MAX + 1):
+        tags_of({f"0041{0x1000 + number:04X}": element("LO", "x")})
+    assert 1 <= len(index_tags._LAST) <= REMEMBERED_TAGS_MAX
 
 
 def test_pixel_data_length_comes_from_either_form() -> None:
