@@ -43,6 +43,8 @@ class End(StrEnum):
     NOT_STORABLE = "not_storable"
     UNREADABLE = "unreadable"
     DAMAGED = "damaged"
+    ENCRYPTED = "encrypted"
+    NO_ROOM = "no_room"
     MISSING = "missing"
     QUARANTINE_FAILED = "quarantine_failed"
     MEDIA_DIRECTORY = "media_directory"
@@ -200,6 +202,8 @@ def _opened(path: Path, name: str, scratch: Path, depth: int) -> Iterator[Found]
 _ZIP_ENDS: dict[Kind, End] = {
     "empty": End.EMPTY,
     "damaged": End.DAMAGED,
+    "encrypted": End.ENCRYPTED,
+    "no_room": End.NO_ROOM,
     "unreadable": End.UNREADABLE,
 }
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 # A DICOMDIR of a full DVD has some 20 MB.
 MEDIA_DIRECTORY_BYTES_MAX = 256 * 1024**2
@@ -20,9 +22,10 @@ REFERENCES_MAX = 500_000
 COMPONENTS_MAX = 8
 _NAME = "DICOMDIR"
 _FOREIGN = frozenset("/\\\0")
+# RecursionError: sequences a thousand deep.
 _BROKEN = (
-    InvalidDicomError, BytesLengthException, EOFError, struct.error, ValueError, KeyError,
-    AttributeError, TypeError, NotImplementedError,
+    InvalidDicomError, BytesLengthException, EOFError, struct.error, ValueError, LookupError,
+    AttributeError, TypeError, NotImplementedError, RecursionError, OverflowError,
 )  # fmt: skip
 
 
@@ -44,6 +47,8 @@ def references(path: Path) -> tuple[tuple[str, ...], ...]:
     if path.stat().st_size > MEDIA_DIRECTORY_BYTES_MAX:
         raise MediaDirectoryDamaged(f"more than {MEDIA_DIRECTORY_BYTES_MAX} bytes")
     try:
+        if _is_deflated(path):
+            raise MediaDirectoryDamaged("deflated, which no DICOMDIR is")
         records = dcmread(path, force=True).get("DirectoryRecordSequence")
         if records is None:
             raise MediaDirectoryDamaged("no directory records")
@@ -71,6 +76,14 @@ def on_medium(root: Path, components: tuple[str, ...]) -> Path | None:
         place = found
     is_below = place.resolve().is_relative_to(root.resolve())
     return place if is_below and place.is_file() else None
+
+
+def _is_deflated(path: Path) -> bool:
+    """By group 2 alone: PS3.10 8.6 wants Explicit VR Little Endian, and inflating has no bound."""
+    with path.open("rb") as file:
+        read_preamble(file, force=True)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group > 2)
+    return meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
 
 
 def _alike(folder: Path, name: str) -> Path | None:

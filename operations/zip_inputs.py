@@ -6,6 +6,8 @@ entry claims or the disk has room for, and every entry is unpacked or named with
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
 import uuid
 import zipfile
@@ -23,12 +25,14 @@ ZIP_ENTRIES_MAX = 200_000
 FREE_BYTES_MIN = 256 * 1024**2
 _COPY_BYTES = 1 << 20
 _ENCRYPTED = 0x1
-Kind: TypeAlias = Literal["empty", "damaged", "unreadable"]
-# zlib.error: a deflate stream; EOFError: a member that ends early; the rest: what zipfile says.
+Kind: TypeAlias = Literal["empty", "damaged", "encrypted", "no_room", "unreadable"]
+# zlib.error, LZMAError: a compressed stream; EOFError: a member that ends early; the rest: what
+# zipfile says, and bz2 says it by an OSError without a number.
 _BROKEN = (
-    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError,
-    OSError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
+    ValueError, OSError,
 )  # fmt: skip
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,14 @@ def unzipped(path: Path, name: str, scratch: Path) -> Iterator[ZipEntry | ZipPro
             if len(entries) > ZIP_ENTRIES_MAX:
                 yield ZipProblem(name, f"a zip archive with {len(entries)} entries")
                 return
-            for entry in entries:
-                if not entry.is_dir():
-                    yield _extracted(archive, entry, f"{name}!{entry.filename}", scratch)
+            # By the name: `is_dir` falls over one without characters.
+            files = [one for one in entries if not one.filename.endswith("/")]
+            if not files:
+                yield ZipProblem(name, "a zip archive without files", "empty")
+            for entry in files:
+                yield _extracted(archive, entry, f"{name}!{entry.filename}", scratch)
     except _BROKEN as cause:
-        yield ZipProblem(name, f"a zip archive that cannot be read: {cause}")
+        yield ZipProblem(name, f"a zip archive that cannot be read: {cause}", _kind_of(cause))
 
 
 def _extracted(
@@ -76,19 +83,27 @@ def _extracted(
     if entry.file_size > ZIP_ENTRY_BYTES_MAX:
         return ZipProblem(name, f"claims {entry.file_size} bytes")
     if entry.flag_bits & _ENCRYPTED:
-        return ZipProblem(name, "is encrypted: unpack it first", "unreadable")
+        return ZipProblem(name, "is encrypted: unpack it first", "encrypted")
     if shutil.disk_usage(scratch).free - entry.file_size < FREE_BYTES_MIN:
-        return ZipProblem(name, f"no room to unpack {entry.file_size} bytes", "unreadable")
+        return ZipProblem(name, f"no room to unpack {entry.file_size} bytes", "no_room")
     target = scratch / uuid.uuid4().hex
     try:
         written = _copied(archive, entry, target)
     except _BROKEN as cause:
         target.unlink(missing_ok=True)
-        return ZipProblem(name, f"cannot be unpacked: {cause}")
+        return ZipProblem(name, f"cannot be unpacked: {cause}", _kind_of(cause))
     if written > entry.file_size:
         target.unlink()
         return ZipProblem(name, "unpacks to more than it claims")
     return ZipEntry(target, name)
+
+
+def _kind_of(cause: Exception) -> Kind:
+    """Whether the disk is at fault, which may pass, or the archive, which never does."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is None or number == errno.EINVAL:
+        return "damaged"
+    return "no_room" if number in _NO_ROOM else "unreadable"
 
 
 def _copied(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> int:
