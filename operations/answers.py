@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 out = Console(highlight=False)
 progress_out = Console(stderr=True, highlight=False)
@@ -27,13 +28,24 @@ def write_json(document: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table for people; None is shown as a dash."""
+    """Prints a table for people; None is shown as a dash, text as it is, `Text` with its style."""
     drawn = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*("–" if value is None else _text(value) for value in row))
+        drawn.add_row(*("–" if value is None else _cell(value) for value in row))
     out.print(drawn)
+
+
+def plain_text(text: str) -> str:
+    """A name as one line that can be shown and written anywhere.
+
+    Control characters (a name must not steer a terminal) and bytes that are no UTF-8 (Python
+    carries them as lone surrogates, which JSON has not) are escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def size_text(size_bytes: float) -> str:
@@ -54,10 +66,13 @@ def age_text(at: datetime, now: datetime | None = None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def _text(value: object) -> str:
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return str(value)
+        return Text(value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3])
+    # Never markup: an image's own words would be read as such.
+    return Text(str(value))
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from operations.answers import out, table, write_json
 from operations.command_line import AsJson, PortOffset, SettingsFile, State, answering, tell
@@ -52,10 +53,10 @@ def _show(diagnosis: Diagnosis) -> None:
         ("", "subject", "check", "seen"),
         (
             (
-                f"[{_COLOURS[found.verdict]}]{found.verdict}[/]",
-                escape(found.subject),
-                escape(found.check),
-                escape(found.seen),
+                Text(found.verdict, _COLOURS[found.verdict]),
+                found.subject,
+                found.check,
+                found.seen,
             )
             for found in diagnosis.findings
         ),

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from contracts.failures import EXIT_FAILED, EXIT_FATAL, EXIT_OK, FatalError, HilumError
 from infra.connect import Engines, connect
 from infra.telemetry import Metrics
-from operations.answers import progress_out, write_json
+from operations.answers import plain_text, progress_out, write_json
 from operations.context import Context
 
 State = Annotated[
@@ -43,8 +44,8 @@ def answering(command: Callable[..., bool]) -> Callable[..., None]:
             is_good = command(*args, **options)
         except HilumError as cause:
             if options.get("as_json"):
-                write_json({"ok": False, "error": str(cause)})
-            progress_out.print(f"[red]error[/] {cause}", soft_wrap=True)
+                write_json({"ok": False, "error": plain_text(str(cause))})
+            progress_out.print(f"[red]error[/] {escape(str(cause))}", soft_wrap=True)
             code = EXIT_FATAL if isinstance(cause, FatalError) else EXIT_FAILED
             raise typer.Exit(code) from None
         raise typer.Exit(EXIT_OK if is_good else EXIT_FAILED)
@@ -60,7 +61,7 @@ class _Teller:
 
     def __call__(self, text: str) -> None:
         if text != self._last:
-            progress_out.print(f"[dim]{text}[/]", soft_wrap=True)
+            progress_out.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
         self._last = text
 
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_gateway.outgoing import FileProblem, OutgoingInstance, read_outgoing
+from operations.answers import plain_text
 from operations.inputs import GOOD, End, Found, InputFile, InputProblem
 
-NAME_CHARACTERS_MAX = 100
+# Of the original name in the copy's, which has a digest too.
+NAME_BYTES_MAX = 100
 _READ_ONLY = 0o400
 
 
@@ -42,9 +44,9 @@ def gather(found: Iterable[Found], quarantine: Path | None, step: Callable[[], o
     gathered = Gathered()
     for one in found:
         if isinstance(one, InputProblem):
-            gathered.end(one)
+            gathered.end(InputProblem(plain_text(one.name), plain_text(one.reason), one.end))
         else:
-            _take(one, quarantine, gathered)
+            _take(InputFile(one.path, plain_text(one.name)), quarantine, gathered)
         step()
     return gathered
 
@@ -71,7 +73,9 @@ def _copied(file: InputFile, quarantine: Path) -> str:
         quarantine.mkdir(parents=True, exist_ok=True)
         with file.path.open("rb") as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
-        name = Path(file.name.split("!")[-1]).name[-NAME_CHARACTERS_MAX:]
+        name = (
+            Path(file.name.split("!")[-1]).name.encode()[-NAME_BYTES_MAX:].decode(errors="ignore")
+        )
         target = quarantine / f"{digest[:16]}-{name}"
         if not target.exists():
             part = quarantine / f".{target.name}.part"

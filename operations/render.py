@@ -5,8 +5,11 @@ Invariant: shows what the answer holds and computes nothing; `--json` has the sa
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from operations.answers import age_text, out, size_text, table
 from operations.dead_letters import DeadLetter
+from operations.inputs import InputProblem
 from operations.send import SendReport
 from operations.status import Status
 from operations.verify import Verdict
@@ -52,7 +55,7 @@ def show_status(status: Status) -> None:
         ),
     )
     for problem in status.problems:
-        out.print(f"[red]not ok[/] {problem}")
+        out.print(f"[red]not ok[/] {escape(problem)}")
     if status.ok:
         out.print("[green]ok[/] everything is running and ready")
 
@@ -60,13 +63,13 @@ def show_status(status: Status) -> None:
 def show_where(found: Whereabouts) -> None:
     """The way of a study, state by state."""
     if not found.deliveries:
-        out.print(f"[yellow]{found.key} is not in the index[/]")
+        out.print(f"[yellow]{escape(found.key)} is not in the index[/]")
         out.print("It may still be at a gateway: these have images that are not archived yet.")
     else:
         total = len(found.deliveries)
         out.print(
-            f"{found.found_as} {found.key}: {found.contents} instances, {total} deliveries, "
-            f"{found.complete} everywhere"
+            f"{found.found_as} {escape(found.key)}: {found.contents} instances, "
+            f"{total} deliveries, {found.complete} everywhere"
         )
         table(
             "The way",
@@ -79,7 +82,8 @@ def show_where(found: Whereabouts) -> None:
         )  # fmt: skip
         packs = {row["object_key"] for row in found.deliveries if row["object_key"]}
         senders = {(row["site"], row["calling_ae_title"]) for row in found.deliveries}
-        out.print(f"in {len(packs)} packs; sent by {', '.join(f'{a} at {s}' for s, a in senders)}")
+        sent_by = escape(", ".join(f"{title} at {site}" for site, title in senders))
+        out.print(f"in {len(packs)} packs; sent by {sent_by}")
     table(
         "Gateways",
         ("gateway", "site", "last word", "not archived", "says"),
@@ -108,7 +112,7 @@ def show_verdict(verdict: Verdict) -> None:
     if verdict.bytes_checked is not None:
         out.print(f"{size_text(verdict.bytes_checked)} read again and re-hashed")
     for reason in (*verdict.reasons, *verdict.bytes_wrong):
-        out.print(f"[red]not ok[/] {reason}")
+        out.print(f"[red]not ok[/] {escape(reason)}")
     for sop_instance_uid, content_sha256 in verdict.not_found:
         out.print(f"[red]not found[/] {sop_instance_uid} {content_sha256}")
 
@@ -124,15 +128,19 @@ def show_sent(report: SendReport) -> None:
     if report.resent:
         out.print(f"{report.resent} sent again after a lost association")
     for problem in report.problems:
-        out.print(f"[red]not sent[/] {problem.name}: {problem.reason}", soft_wrap=True)
+        out.print(f"[red]not sent[/] {_named(problem)}", soft_wrap=True)
     for warning in report.warnings:
-        out.print(f"[yellow]sent as it is[/] {warning.name}: {warning.reason}", soft_wrap=True)
+        out.print(f"[yellow]sent as it is[/] {_named(warning)}", soft_wrap=True)
     for finding in report.findings:
-        out.print(f"[yellow]data set only[/] {finding.name}: {finding.reason}", soft_wrap=True)
+        out.print(f"[yellow]data set only[/] {_named(finding)}", soft_wrap=True)
     if set(report.files) - {"sent"}:
         table("Files", ("end", "count"), report.files.items())
     for study in report.study_instance_uids:
         out.print(f"study {study}", soft_wrap=True)
+
+
+def _named(one: InputProblem) -> str:
+    return escape(f"{one.name}: {one.reason}")
 
 
 def show_letters(letters: list[DeadLetter]) -> None:

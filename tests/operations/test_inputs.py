@@ -12,8 +12,10 @@ import pytest
 from pydicom import dcmread
 
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
+from operations.answers import write_json
 from operations.context import Context
 from operations.inputs import End, Found, InputFile, InputProblem, collect
+from operations.render import show_sent
 from operations.send import SendReport, SendRequest, send
 from operations.synthetic import CtStudy
 from tests.edge_gateway.running_gateway import AE_TITLE, RunningGateway, running_gateway
@@ -194,3 +196,50 @@ def test_every_file_of_a_mixed_folder_has_one_end(tmp_path: Path) -> None:
     assert sum(report.files.values()) == count and not report.ok
     assert report.files.pop("sent") == report.acknowledged == count - 4
     assert report.files == {"empty": 1, "media_directory": 1, "not_dicom": 1, "truncated": 1}
+
+
+def test_hostile_archives_and_media_are_named_and_stop_nothing(
+    tmp_path: Path, scratch: Path
+) -> None:
+    """A broken LZMA stream, an entry without a name, folders alone, depth, and deflate."""
+    folder = tmp_path / "in"
+    study(folder / "ct")
+    for name in ("lzma.zip", "nameless.zip", "folders.zip"):
+        with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_LZMA) as archive:
+            if name == "folders.zip":
+                archive.mkdir("a")
+            else:
+                archive.writestr("q", b"abc" * 99)
+    broken = bytearray((folder / "lzma.zip").read_bytes())
+    broken[40:60] = b"\xff" * 20
+    (folder / "lzma.zip").write_bytes(broken)
+    nameless = (folder / "nameless.zip").read_bytes().replace(b"q", b"\0")
+    (folder / "nameless.zip").write_bytes(nameless)
+    deep = b"\4\0\x20\x12SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 5000
+    deflated = b"\2\0\x10\0UI\x16\0" + b"1.2.840.10008.1.2.1.99" + b"no deflate stream"
+    for name, body in (("deep", deep), ("deflated", deflated)):
+        (folder / name).mkdir()
+        (folder / name / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + body)
+    found = found_in(folder, scratch=scratch)
+    assert ends(found) == {End.DAMAGED: 3, End.EMPTY: 1}
+    assert len(files(found)) == 2
+
+
+def test_names_that_are_no_text_or_look_like_markup_are_shown_and_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    first, second, third = study(folder, 3)
+    first.rename(os.fsdecode(os.fsencode(folder) + b"/M\xfcller.dcm"))
+    (folder / "a[").mkdir()
+    second.rename(folder / "a[" / "red].dcm")
+    third.write_bytes(b"MZ".ljust(128, b"\0") + third.read_bytes()[128:])
+    third.rename(folder / ("\u753b" * 80 + ".dcm"))
+    (folder / "a[" / "red]\x1b[2J").write_text("not DICOM")
+    with running_gateway(tmp_path / "spool") as gateway:
+        report = sent_to(gateway, folder, quarantine=tmp_path / "quarantine")
+    assert report.files == {"not_dicom": 1, "sent": 3}
+    write_json(report)
+    show_sent(report)
+    said = capsys.readouterr().out
+    assert "\x1b[2J" not in said and "a[/red]\\x1b[2J" in said
