@@ -13,13 +13,16 @@ from typing import Annotated
 import orjson
 import typer
 
-from operations.answers import out
-from operations.command_line import AsJson, SettingsFile, State, answering
+from contracts.failures import HilumError
+from operations.answers import out, plain_text
+from operations.command_line import SettingsFile, State, answering
 from operations.context import DEFAULT_STATE_DIRECTORY, Context
 from operations.inbox import Inbox, InboxEvent, InboxOptions
 from operations.send import SendRequest, peer_of, tls_client
 
 inbox_app = typer.Typer()
+
+AsLines = Annotated[bool, typer.Option("--json", help="Tell each event as a JSON line.")]
 
 
 @inbox_app.command()
@@ -41,14 +44,20 @@ def inbox(
     key: Annotated[Path | None, typer.Option("--key", help="Its key (PEM).")] = None,
     state: State = DEFAULT_STATE_DIRECTORY,
     settings: SettingsFile = None,
-    as_json: AsJson = False,
+    as_lines: AsLines = False,
 ) -> bool:
     """Send every file that is put into a folder, and put it away once it is stored."""
-    context = Context(state, 0, settings, as_json)
-    request = SendRequest((folder,), to, calling, tls=tls_client(tls, ca, cert, key))
-    options = InboxOptions(folder, settle, once, delete)
+    tell = _as_json if as_lines else _show
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return Inbox(options, peer_of(context, request), _as_json if as_json else _show).watch()
+    try:
+        context = Context(state, 0, settings, as_lines)
+        request = SendRequest((folder,), to, calling, tls=tls_client(tls, ca, cert, key))
+        options = InboxOptions(folder, settle, once, delete)
+        return Inbox(options, peer_of(context, request), tell).watch()
+    except HilumError as cause:
+        if as_lines:
+            tell(InboxEvent("error", reason=plain_text(str(cause))))
+        raise
 
 
 def _as_json(event: InboxEvent) -> None:

@@ -8,16 +8,19 @@ and is tried again. A kill loses nothing: what was not put away is sent again, w
 from __future__ import annotations
 
 import contextlib
+import itertools
+import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_gateway.outgoing import OutgoingInstance
-from edge_gateway.scu import CONTEXT_NOT_TAKEN, Peer, SendResult, StoreScu
-from operations.gather import Gathered, gather
+from edge_gateway.scu import Peer, SendResult, StoreScu
+from operations.answers import plain_text
+from operations.gather import gather
 from operations.inbox_files import (
     FAILED,
     QUARANTINE,
@@ -27,7 +30,8 @@ from operations.inbox_files import (
     Signature,
     locked,
 )
-from operations.inputs import End, parts_of
+from operations.inbox_items import Item, note
+from operations.inputs import parts_of
 
 # Read, sent and put away together.
 FILES_A_ROUND_MAX = 200
@@ -35,7 +39,8 @@ LOOK_EVERY_S = 1.0
 WAIT_S_MAX = 60.0
 # Rounds in which a file got no answer while others did: it is the file, then.
 TRIES_MAX = 5
-_OUT_OF_RESOURCES = 0xA700
+# Unpacked for one round; the archive that passes it is still taken as a whole.
+UNPACKED_BYTES_A_ROUND = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class InboxOptions:
 
 @dataclass(frozen=True, slots=True)
 class InboxEvent:
-    """One line of `hilum inbox --json`. `event`: sent, failed, waiting, ended."""
+    """One line of `hilum inbox --json`. `event`: sent, failed, waiting, ended, error."""
 
     event: str
     file: str = ""
@@ -62,35 +67,29 @@ class InboxEvent:
 
 
 @dataclass(slots=True)
-class _Item:
-    """A file of the inbox and its instances: one, or as many as a zip archive has."""
-
-    file: Complete
-    gathered: Gathered
-    stored: int = 0
-    refused: str = ""
-    waiting: str = ""
-
-    @property
-    def is_stored(self) -> bool:
-        return self.stored == len(self.gathered.instances) and not self.failure
-
-    @property
-    def failure(self) -> str:
-        """Why it never will be sent as a whole; '' where it may."""
-        problems = self.gathered.problems
-        return self.refused or (
-            f"{problems[0].end.value}: {problems[0].reason}" if problems else ""
-        )
-
-
-@dataclass(slots=True)
 class _Past:
-    """What earlier rounds know of a file that is still there."""
+    """What earlier rounds know of a file that is still there.
+
+    `tries`: rounds in which it got no answer and others did; `waits`: in which it had no end.
+    """
 
     tries: int = 0
+    waits: int = 0
     said: str = ""
     held: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What a round did: files `taken`, without an end (`waiting`), and with one (`put_away`).
+
+    `is_answered`: the peer answered something, be it A7xx.
+    """
+
+    taken: int
+    waiting: int
+    put_away: int
+    is_answered: bool
 
 
 class Inbox:
@@ -112,70 +111,116 @@ class Inbox:
 
         Raises FatalError where the folder cannot be used or another process has it.
         """
-        left, changing = 0, 0
-        began_s = time.monotonic()
+        left, changing, is_over = 0, 0, False
+        moved_s = time.monotonic()
         with locked(self._options.folder), contextlib.suppress(KeyboardInterrupt):
-            while True:
+            while not is_over:
                 ready, changing = self._ready()
-                waiting = self._round(ready[:FILES_A_ROUND_MAX])
-                more = len(ready) > FILES_A_ROUND_MAX
-                left = waiting + max(0, len(ready) - FILES_A_ROUND_MAX)
-                if self._is_over(time.monotonic() - began_s, changing) and (waiting or not more):
-                    break
-                if waiting or not more:
-                    time.sleep(self._pause_s(waiting))
+                left = len(ready)
+                done = self._round(ready)
+                left -= done.put_away
+                if done.put_away:
+                    moved_s = time.monotonic()
+                goes_on = left > done.waiting and (
+                    done.put_away > 0
+                    or (done.is_answered and self._is_any_new(ready[done.taken :]))
+                )
+                is_over = self._is_over(time.monotonic() - moved_s, changing) and not goes_on
+                if not (is_over or goes_on):
+                    time.sleep(self._pause_s(done))
         counts = {**self._counts, "left": left, "not complete": changing}
         self._tell(InboxEvent("ended", counts=counts))
-        return not self._options.is_once or not (left or self._counts["failed"])
+        is_all_sent = is_over and not (left or changing or self._counts["failed"])
+        return is_all_sent or not self._options.is_once
 
     def _ready(self) -> tuple[list[Complete], int]:
+        """What is complete: first what was not tried yet, so that what waits holds up nothing."""
         files, changing = self._files.complete()
         self._past = {path: past for path, past in self._past.items() if self._files.has(path)}
         held = {path: past.held for path, past in self._past.items()}
-        return [one for one in files if held.get(one.path) != one.signature], changing
+        ready = [one for one in files if held.get(one.path) != one.signature]
+        return sorted(ready, key=lambda one: self._waits(one)), changing
 
-    def _is_over(self, seconds: float, changing: int) -> bool:
+    def _waits(self, file: Complete) -> int:
+        past = self._past.get(file.path)
+        return past.waits if past else 0
+
+    def _is_any_new(self, files: Iterable[Complete]) -> bool:
+        return any(not self._waits(file) for file in files)
+
+    def _is_over(self, idle_s: float, changing: int) -> bool:
         """What is still written to is not waited for longer than a complete file needs."""
         patience_s = 2 * (self._options.settle_s + self._options.look_every_s)
-        return self._options.is_once and (not changing or seconds > patience_s)
+        return self._options.is_once and (not changing or idle_s > patience_s)
 
-    def _pause_s(self, waiting: int) -> float:
-        self._fruitless = self._fruitless + 1 if waiting else 0
-        doubled = self._options.look_every_s * 2.0 ** min(self._fruitless, 10)
-        if waiting:
-            return min(doubled, WAIT_S_MAX)
+    def _pause_s(self, done: _Round) -> float:
+        """The longer, the more rounds moved nothing; what is new is looked for soon."""
+        is_fruitless = done.waiting > 0 and not done.put_away
+        self._fruitless = self._fruitless + 1 if is_fruitless else 0
+        if done.waiting:
+            return min(self._options.look_every_s * 2.0 ** min(self._fruitless, 10), WAIT_S_MAX)
         return min(self._options.look_every_s, self._options.settle_s)
 
-    def _round(self, files: Iterable[Complete]) -> int:
-        """Sends these and puts away what has an end; how many stay."""
-        with tempfile.TemporaryDirectory(prefix="hilum-inbox-") as scratch:
-            items = [self._item(file, Path(scratch)) for file in files]
-            owner = {id(one): item for item in items for one in item.gathered.instances}
-            for item in items:
-                if not item.gathered.instances:
-                    self._put_away(item)
+    def _round(self, files: Sequence[Complete]) -> _Round:
+        """Sends the first of these and puts away what has an end."""
+        ended = self._counts.total()
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="hilum-inbox-"))
+        except OSError as cause:
+            reason = f"making a folder to unpack in: {cause.strerror}"
+            self._tell(InboxEvent("waiting", "", reason))
+            return _Round(0, len(files), 0, False)
+        try:
+            items = self._items(files, scratch)
+            self._send(items)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        is_answered = any(item.stored or item.refused or item.is_full for item in items)
+        waiting = self._after(items)
+        return _Round(len(items), waiting, self._counts.total() - ended, is_answered)
 
-            def on_result(result: SendResult) -> None:
-                item = owner[id(result.instance)]
-                _note(item, result)
-                if item.is_stored:
-                    self._put_away(item)
+    def _items(self, files: Iterable[Complete], scratch: Path) -> list[Item]:
+        """As many as a round takes, and no more than there is room for to unpack."""
+        items: list[Item] = []
+        unpacked_bytes = 0
+        for file in itertools.islice(files, FILES_A_ROUND_MAX):
+            item = Item(file, gather(parts_of(file.path, scratch), None, lambda: None))
+            items.append(item)
+            unpacked_bytes += sum(
+                one.size_bytes for one in item.gathered.instances if one.path != file.path
+            )
+            if unpacked_bytes > UNPACKED_BYTES_A_ROUND:
+                break
+        return items
 
-            StoreScu().send(_instances(items), self._peer, on_result)
-        return self._after(items)
+    def _send(self, items: list[Item]) -> None:
+        owner = {id(one): item for item in items for one in item.gathered.instances}
+        for item in items:
+            if not item.gathered.instances and not item.waiting:
+                self._put_away(item)
 
-    def _item(self, file: Complete, scratch: Path) -> _Item:
-        return _Item(file, gather(parts_of(file.path, scratch), None, lambda: None))
+        def on_result(result: SendResult) -> None:
+            item = owner[id(result.instance)]
+            note(item, result)
+            if item.is_stored:
+                self._put_away(item)
 
-    def _after(self, items: list[_Item]) -> int:
-        """Sets apart what failed; the others without an answer stay."""
-        any_answer = any(item.stored or item.refused for item in items)
+        StoreScu().send(_instances(items), self._peer, on_result)
+
+    def _item(self, file: Complete, scratch: Path) -> Item:
+        return Item(file, gather(parts_of(file.path, scratch), None, lambda: None))
+
+    def _after(self, items: list[Item]) -> int:
+        """Sets apart what failed; how many stay because they may be taken later."""
+        any_end = any(item.stored or item.refused for item in items)
         waiting = 0
         for item in items:
-            if not item.gathered.instances or item.is_stored:
+            if item.is_stored or not (item.gathered.instances or item.waiting):
                 continue
             past = self._past.setdefault(item.file.path, _Past())
-            past.tries += 1 if any_answer else 0
+            past.waits += 1
+            # What is full says nothing of the file.
+            past.tries += 1 if any_end and not item.is_full else 0
             if item.waiting and past.tries < TRIES_MAX:
                 waiting += 1
                 if past.said != item.waiting:
@@ -185,7 +230,7 @@ class Inbox:
                 self._put_away(item)
         return waiting
 
-    def _put_away(self, item: _Item) -> None:
+    def _put_away(self, item: Item) -> None:
         """Moves or deletes a file whose end is known, and tells of it."""
         is_good = item.is_stored
         reason = "" if is_good else item.failure or item.waiting
@@ -204,7 +249,7 @@ class Inbox:
         finding = item.gathered.findings[0].reason if item.gathered.findings else ""
         self._tell(InboxEvent(event, self._name(item), reason or finding, item.stored))
 
-    def _away(self, item: _Item, is_good: bool, reason: str) -> bool:
+    def _away(self, item: Item, is_good: bool, reason: str) -> bool:
         if not is_good:
             return self._files.move(item.file, FAILED, {"file": self._name(item), "reason": reason})
         if item.gathered.findings:
@@ -214,22 +259,9 @@ class Inbox:
             return self._files.delete(item.file)
         return self._files.move(item.file, SENT)
 
-    def _name(self, item: _Item) -> str:
-        return str(item.file.path.relative_to(self._options.folder))
+    def _name(self, item: Item) -> str:
+        return plain_text(str(item.file.path.relative_to(self._options.folder)))
 
 
-def _note(item: _Item, result: SendResult) -> None:
-    if result.is_stored:
-        item.stored += 1
-    elif result.status is None and result.problem != CONTEXT_NOT_TAKEN:
-        item.waiting = result.problem
-    elif result.status is not None and result.status & 0xFF00 == _OUT_OF_RESOURCES:
-        item.waiting = f"{result.status:04X} {result.comment}".strip()
-    else:
-        end = End.REFUSED if result.status is not None else End.UNANSWERED
-        said = result.problem or f"{result.status:04X} {result.comment}".strip()
-        item.refused = f"{end.value}: {said}"
-
-
-def _instances(items: Iterable[_Item]) -> list[OutgoingInstance]:
+def _instances(items: Iterable[Item]) -> list[OutgoingInstance]:
     return [one for item in items for one in item.gathered.instances]

@@ -39,6 +39,8 @@ class Script:
     window: int = 1
     pdu_bytes_max: int = 16384
     refuses_contexts: bool = False
+    # By SOP Instance UID, before all else: a status, or None for an A-ABORT.
+    answers: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -123,12 +125,17 @@ def _serve_association(connected: socket.socket, peer: ScriptedPeer) -> None:
                     peer.stop.wait()
                     return
                 elements = _elements(command)
-                peer.stored[elements[0x1000].rstrip(b"\0").decode()] = bytes(data)
+                uid = elements[0x1000].rstrip(b"\0").decode()
+                if script.answers.get(uid, 0) is None:
+                    connected.sendall(pdu(7, bytes((0, 0, 2, 0))))
+                    return
+                peer.stored[uid] = bytes(data)
+                planned = script.statuses[taken % len(script.statuses)]
+                status = script.answers.get(uid) or planned
                 pending.append((context_id, elements[0x0110]))
                 peer.in_flight_max = max(peer.in_flight_max, len(pending))
                 if len(pending) == script.window or not _more_to_read(connected):
                     for number, message_id in reversed(pending):
-                        status = script.statuses[taken % len(script.statuses)]
                         connected.sendall(_response(number, message_id, status))
                     pending.clear()
                 taken += 1

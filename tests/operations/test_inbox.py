@@ -7,9 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from contracts.failures import FatalError
 from edge_gateway.scu import Peer
@@ -160,17 +164,108 @@ def _uids(gateway: RunningGateway) -> set[str]:
     return {delivery.sop_instance_uid for delivery, _ in gateway.deliveries()}
 
 
-def test_a_file_that_alone_gets_no_answer_is_set_apart_at_last(tmp_path: Path) -> None:
-    """The others are stored in every round: it is the file, then."""
+@pytest.mark.parametrize(("answer", "stays"), [(None, False), (0xA700, True)])
+def test_a_file_that_alone_gets_no_answer_is_set_apart_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int | None, stays: bool
+) -> None:
+    """The others are stored in every round: it is the file, then; what is full is not."""
+    rounds = 2
+    monkeypatch.setattr("operations.inbox.TRIES_MAX", rounds)
     inbox = tmp_path / "in"
     [bad] = study(inbox)
     events: list[InboxEvent] = []
-    with scripted_peer(Script(statuses=(0xA700, 0x0000))) as peer:
+    with scripted_peer(Script(answers={_uid(bad): answer})) as peer:
         target = Peer("127.0.0.1", peer.target.port, "X", "TESTER")
-        for round_number in range(6):
+        options = InboxOptions(inbox, settle_s=0.0, is_once=True, look_every_s=0.01)
+        watching = Inbox(options, target, events.append)
+        for round_number in range(rounds):
             study(inbox / f"more{round_number}", seed=round_number + 2)
-            options = InboxOptions(inbox, settle_s=0.0, is_once=True, look_every_s=0.01)
-            if not round_number:
-                watching = Inbox(options, target, events.append)
             watching.watch()
-    assert not bad.exists() and (inbox / ".failed" / bad.name).exists()
+    assert events[-1].counts["sent"] == rounds
+    assert bad.exists() == stays and (inbox / ".failed" / bad.name).exists() != stays
+
+
+def test_what_waits_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operations.inbox.FILES_A_ROUND_MAX", 2)
+    paths = study(tmp_path, 7)
+    answers: dict[str, int | None] = {_uid(path): 0xA700 for path in paths[:5]}
+    with scripted_peer(Script(answers=answers)) as peer:
+        is_good, events = once(tmp_path, Peer("127.0.0.1", peer.target.port, "X", "TESTER"))
+    assert not is_good and events[-1].counts["left"] == 5
+    assert names(tmp_path / ".sent") == [path.name for path in paths[5:]]
+
+
+def test_an_archive_that_finds_no_room_stays_and_one_without_files_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = tmp_path / "in"
+    [path] = study(tmp_path / "ct")
+    inbox.mkdir()
+    with zipfile.ZipFile(inbox / "ct.zip", "w") as archive:
+        archive.write(path)
+    with zipfile.ZipFile(inbox / "folders.zip", "w") as archive:
+        archive.mkdir("empty")
+    with running_gateway(tmp_path / "spool") as gateway:
+        with monkeypatch.context() as full:
+            full.setattr("operations.zip_inputs.FREE_BYTES_MIN", 1 << 60)
+            is_good, events = once(inbox, gateway.peer(), deletes=True)
+        assert not is_good and events[-1].counts["left"] == 1
+        assert (inbox / ".failed" / "folders.zip").exists()
+        is_good, _ = once(inbox, gateway.peer(), deletes=True)
+        assert is_good and len(gateway.deliveries()) == 1
+    assert not (inbox / "ct.zip").exists()
+
+
+def test_once_is_not_good_when_it_is_interrupted_or_a_file_is_still_written(
+    tmp_path: Path,
+) -> None:
+    paths = study(tmp_path, 2)
+
+    def interrupt(event: InboxEvent) -> None:
+        if event.event == "sent":
+            raise KeyboardInterrupt
+
+    options = InboxOptions(tmp_path, settle_s=0.05, is_once=True, look_every_s=0.05)
+    with scripted_peer(Script()) as peer:
+        target = Peer("127.0.0.1", peer.target.port, "X", "TESTER")
+        assert not Inbox(options, target, interrupt).watch()
+        assert paths[1].exists()
+        (tmp_path / "writing").touch()
+        with ThreadPoolExecutor(1) as pool:
+            is_over = threading.Event()
+            pool.submit(_write_on, tmp_path / "writing", is_over)
+            try:
+                is_good, events = once(tmp_path, target)
+            finally:
+                is_over.set()
+    assert not is_good and events[-1].counts["not complete"] == 1
+    assert events[-1].counts["sent"] == 1
+
+
+def test_every_line_is_one_document_whatever_a_file_is_called(tmp_path: Path) -> None:
+    inbox = tmp_path / "in"
+    [path] = study(inbox)
+    path.rename(os.fsdecode(os.fsencode(inbox) + b"/M\xfcller.dcm"))
+    (inbox / os.fsdecode(b"\xe9\n.txt")).write_text("not DICOM")
+    with running_gateway(tmp_path / "spool") as gateway:
+        sending = process(inbox, gateway.port, "--once")
+        said, _ = sending.communicate(timeout=START_DEADLINE_S)
+    assert sending.returncode == 1
+    events = [json.loads(line) for line in said.splitlines()]
+    assert sorted(one["event"] for one in events) == ["ended", "failed", "sent"]
+    with locked(inbox):
+        second = process(inbox, 1)
+        said, _ = second.communicate(timeout=START_DEADLINE_S)
+    assert second.returncode == 78
+    [event] = [json.loads(line) for line in said.splitlines()]
+    assert event["event"] == "error" and "another process" in event["reason"]
+
+
+def _uid(path: Path) -> str:
+    return str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+
+
+def _write_on(path: Path, is_over: threading.Event) -> None:
+    with path.open("ab", buffering=0) as file:
+        while not is_over.wait(0.01):
+            file.write(b"\0")
