@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from contracts.failures import FatalError
 from edge_gateway import status
-from infra.settings import AdmitRule, GatewaySettings
+from infra.settings import GatewaySettings
+from infra.settings_admission import AdmitRule
 
 ANY = "*"
 

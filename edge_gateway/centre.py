@@ -19,7 +19,7 @@ from edge_gateway.backoff import Backoff
 from edge_gateway.forward_health import ForwardHealth
 from infra.broker import partition_for_key
 from infra.clock import Clock
-from infra.cluster_view import ClusterView
+from infra.cluster_view import ClusterView, TopicCopies
 from infra.seams import ConsumedRecord, OffsetGoneError
 from infra.settings import KafkaSettings
 from infra.telemetry import logger
@@ -30,6 +30,8 @@ INBOX_BATCHES_MAX = 64
 POLL_S = 0.05
 # Also notices a broker that is gone, which a waiting poll does not.
 IDENTITY_CHECK_S = 10.0
+# Below it an acknowledgement by "all in-sync replicas" may be that of one machine.
+COPIES_MIN = 2
 _PUT_WAIT_S = 0.2
 # The thread may stand in a question to a broker that is gone; it holds nothing to be saved.
 _STOP_WAIT_S = 1.0
@@ -58,9 +60,14 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Kafka answers; `published_to` names the logs that payload and events go to now."""
+    """Kafka answers; `published_to` names the logs that payload and events go to now.
+
+    `too_few_copies`: why an acknowledgement there is one machine's word, '' where it is not
+    or where nobody asked.
+    """
 
     published_to: str
+    too_few_copies: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,12 @@ class LogIdentity(Protocol):
     def topic_id(self, topic: str) -> str | None: ...
 
 
+class CopiesView(Protocol):
+    """How many copies a topic keeps."""
+
+    def copies(self, topic: str) -> TopicCopies: ...
+
+
 class CentreListener:
     """Fills `inbox` from its own thread until `stop`."""
 
@@ -96,6 +109,8 @@ class CentreListener:
         start: Mapping[str, LogPosition],
         health: ForwardHealth,
         clock: Clock,
+        *,
+        checks_copies: bool = False,
     ) -> None:
         self.inbox: queue.Queue[InboxItem] = queue.Queue(INBOX_BATCHES_MAX)
         self._kafka = kafka
@@ -103,6 +118,7 @@ class CentreListener:
         self._after = dict(start)
         self._health = health
         self._clock = clock
+        self._checks_copies = checks_copies
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="centre", daemon=True)
         self._tails: dict[str, TopicTail] = {}
@@ -142,12 +158,13 @@ class CentreListener:
         try:
             published_to = log_identity(view, PUBLISHED_TOPICS)
             logs = {topic.name: log_identity(view, (topic.name,)) for topic in HEARD_TOPICS}
+            too_few = too_few_copies(view, PUBLISHED_TOPICS) if self._checks_copies else ""
         finally:
             view.close()
         for topic in HEARD_TOPICS:
             self._open(topic.name, partition_for_key(self._key, topic.partitions), logs[topic.name])
         self._published_to = published_to
-        self._put(Connected(published_to))
+        self._put(Connected(published_to, too_few))
         self._health.clear("bus")
         _LOG.info("connected", logs=published_to)
 
@@ -237,3 +254,20 @@ def log_identity(view: LogIdentity, topics: Sequence[str]) -> str:
             raise RetryableError(f"looking for the topic {topic}: it does not exist")
         found.append(topic_id)
     return "/".join(found)
+
+
+def too_few_copies(view: CopiesView, topics: Sequence[str]) -> str:
+    """Why these topics do not carry level `kafka`; '' where each record has two copies at least.
+
+    Raises RetryableError.
+    """
+    for topic in topics:
+        try:
+            copies = view.copies(topic)
+        except FatalError as problem:  # such as no right to read it: the rest of the work goes on
+            return f"the copies of {topic} cannot be read: {problem}"
+        if copies.in_sync_min < COPIES_MIN:
+            return f"{topic} has min.insync.replicas {copies.in_sync_min}, {COPIES_MIN} is needed"
+        if copies.replicas < COPIES_MIN:
+            return f"{topic} has {copies.replicas} replica(s), {COPIES_MIN} are needed"
+    return ""

@@ -27,6 +27,7 @@ from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
 from edge_gateway.gateway_requests import RequestDesk
+from edge_gateway.level_desk import LevelDesk
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
@@ -125,7 +126,12 @@ class ForwardProcess:
             progress=progress,
             feed=SpoolFeed(self._reader(), progress, receipts, recent, health),
             listener=CentreListener(
-                self._settings.kafka, gateway_id, positions_in(progress), health, clock
+                self._settings.kafka,
+                gateway_id,
+                positions_in(progress),
+                health,
+                clock,
+                checks_copies=self._has_level("kafka"),
             ),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
@@ -155,7 +161,18 @@ class ForwardProcess:
             metrics=metrics,
             commitment=self._commitment(progress, metrics, health),
             reporter=self._reporter(metrics),
+            levels=self._levels(progress, health),
         )
+
+    def _levels(self, progress: Progress, health: ForwardHealth) -> LevelDesk | None:
+        if not self._has_level("kafka", "archive"):
+            return None
+        desk = LevelDesk(progress.connection, health, self._clock)
+        desk.open(self._gateway.spool.directory)
+        return desk
+
+    def _has_level(self, *levels: str) -> bool:
+        return any(rule.level in levels for rule in self._gateway.admit)
 
     def _commitment(
         self, progress: Progress, metrics: Metrics, health: ForwardHealth

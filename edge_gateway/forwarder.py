@@ -33,6 +33,7 @@ from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.gateway_requests import RequestDesk
+from edge_gateway.level_desk import LevelDesk
 from edge_gateway.progress import BATCH_AGE_S, Progress
 from edge_gateway.publish import Pipeline
 from edge_gateway.receipts import ReceiptPublisher
@@ -91,6 +92,8 @@ class ForwarderParts:
     # None where nobody may ask for storage commitment.
     commitment: CommitmentDesk | None = None
     reporter: Reporter | None = None
+    # None where every AE title is answered for the gateway's own disk.
+    levels: LevelDesk | None = None
 
 
 class Forwarder:
@@ -124,6 +127,8 @@ class Forwarder:
             parts.listener.stop()
             if parts.reporter is not None:
                 parts.reporter.stop()
+            if parts.levels is not None:
+                parts.levels.close()
             parts.pipeline.abandon()
             parts.progress.commit()
 
@@ -143,6 +148,8 @@ class Forwarder:
             moved |= parts.receipts.step()
             self._republish_old()
             self._tell_state(looked_at)
+        if parts.levels is not None:
+            moved |= parts.levels.step()
         parts.retention.step(parts.feed.position.segment_number)
         self._show()
         self._commit_batch()
@@ -166,8 +173,10 @@ class Forwarder:
 
     def _take(self, item: InboxItem) -> None:
         match item:
-            case Connected(published_to):
+            case Connected(published_to, too_few_copies):
                 self._connected(published_to)
+                if self._parts.levels is not None:
+                    self._parts.levels.note_copies(too_few_copies)
             case CaughtUp():
                 self._has_heard_all = True
             case NewLog(topic):

@@ -1,7 +1,8 @@
 """A C-STORE from its command set to its answer: identify, spool, and say what was done.
 
-Invariant: 0x0000 is decided only after the spool's commit returned; bytes that cannot be
-understood are durable in quarantine before they are called so; every exception becomes a status.
+Invariant: 0x0000 is decided only after the spool's commit returned, and above level `disk` only
+after the forward process confirmed the level in time; bytes that cannot be understood are durable
+in quarantine before they are called so; every exception becomes a status.
 Must not know how bytes travel: any engine that speaks DIMSE can stand in front of it.
 """
 
@@ -15,6 +16,8 @@ from typing import Literal
 from contracts.failures import Reason
 from contracts.identity import DeliveryIds, is_uid
 from edge_gateway import status
+from edge_gateway.confirmation import Confirmations
+from edge_gateway.levels import Level, Question
 from edge_gateway.scan import HEAD_BYTES_MAX, Unreadable, identifying_uids
 from edge_gateway.spool import (
     AssociationOpened,
@@ -45,6 +48,8 @@ class Peer:
     implementation_class_uid: str
     implementation_version_name: str
     mismatch: Literal["accept", "refuse"]
+    level: Level = Level.DISK
+    answer_within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,18 @@ class Answer:
 class Intake:
     """The gateway's storage, shared by all associations; safe from any thread."""
 
-    def __init__(self, spool: Spool, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        metrics: Metrics,
+        clock: Clock,
+        confirmations: Confirmations | None = None,
+    ) -> None:
         self.spool = spool
         self.metrics = metrics
         self.clock = clock
+        # None: no level above `disk` can be reached here.
+        self.confirmations = confirmations
         self.ids = DeliveryIds()
 
     def open_association(
@@ -181,6 +194,8 @@ class StoreIntake:
         started_s = time.monotonic()
         if self._verdict is None:
             self._attempt(self._commit)
+        if self._verdict is status.SUCCESS and self._association.peer.level is not Level.DISK:
+            self._attempt(self._await_level)
         verdict = self._verdict or status.SUCCESS
         self._association.note_answer(
             self._request, self._delivery, self._delivery_id, verdict.value
@@ -236,6 +251,21 @@ class StoreIntake:
         self._delivery = self._sink.commit(reason)
         # Only now: had the commit failed, the room or the disk would be the answer.
         self._verdict = verdict
+
+    def _await_level(self) -> None:
+        """Ours stays in the spool either way: a resend is another delivery of the same content."""
+        delivery, peer, intake = self._delivery, self._association.peer, self._association.intake
+        assert delivery is not None
+        question = Question(
+            delivery.delivery_id, delivery.content_sha256, peer.level, peer.answer_within_ms
+        )
+        confirmations = intake.confirmations
+        if confirmations is not None and confirmations.is_reached(question):
+            outcome = "reached"
+        else:
+            outcome = "late"
+            self._verdict = status.LEVEL_NOT_REACHED
+        intake.metrics.count("hilum_store_level_total", level=peer.level.value, outcome=outcome)
 
     def _judge(self) -> tuple[Status, Reason | None]:
         """What the two identifying elements say of this data set (PS3.4 B.2.3)."""

@@ -20,6 +20,7 @@ from edge_gateway.association import (
     TlsCertificates,
 )
 from edge_gateway.commitment.intake import ActionDesk
+from edge_gateway.confirmation import Confirmations
 from edge_gateway.intake import Intake
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
@@ -54,10 +55,11 @@ class Receiver:
         self._gauges_lock = threading.Lock()
         self._flushes = 0
         self.metrics = Metrics()
+        self._confirmations = Confirmations(gateway.spool.directory)
         self._listener = Listener(
             (gateway.bind, gateway.dicom_port),
             Admission(gateway, self._capacity),
-            Intake(spool, self.metrics, SystemClock()),
+            Intake(spool, self.metrics, SystemClock(), self._confirmations),
             limits or association_limits(gateway),
             certificates,
             actions=ActionDesk(
@@ -82,6 +84,8 @@ class Receiver:
 
     def stop(self) -> None:
         """Stops accepting, lets running C-STOREs finish (10 s at most), closes. Not the spool."""
+        # Who waits for a level keeps its copy and comes again; the others finish.
+        self._confirmations.stop()
         self._listener.stop()
         self._endpoint.stop()
         if self._watch is not None:

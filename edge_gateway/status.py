@@ -38,6 +38,12 @@ OUT_OF_RESOURCES = Status(
 OBJECT_TOO_LARGE = Status(
     0xA700, "object-too-large", "data set over the gateway's limit", "PS3.4 B.2.3"
 )
+LEVEL_NOT_REACHED = Status(
+    0xA700,
+    "level-not-reached",
+    "kept here, but not in time where the site wants it; the sender keeps its copy",
+    "PS3.4 B.2.3",
+)
 UID_MISMATCH = Status(
     0xA900, "uid-mismatch", "data set and command set name different instances", "PS3.4 B.2.3"
 )
@@ -72,6 +78,7 @@ STATUSES: tuple[Status, ...] = (
     SUCCESS,
     OUT_OF_RESOURCES,
     OBJECT_TOO_LARGE,
+    LEVEL_NOT_REACHED,
     UID_MISMATCH,
     UNREADABLE,
     PROCESSING_FAILURE,

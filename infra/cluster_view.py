@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from contracts.failures import FatalError, RetryableError
 from infra.broker_client import connection_options
@@ -30,6 +30,7 @@ REQUEST_TIMEOUT_MS = 10_000
 # How long the age of uncommitted records is looked for; without an answer it is reported as None.
 AGE_TIMEOUT_S = 5.0
 _POLL_S = 0.25
+_IN_SYNC_MIN = "min.insync.replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class TopicLag:
 
     records: int
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicCopies:
+    """Replicas of the partition that has the fewest, and `min.insync.replicas`."""
+
+    replicas: int
+    in_sync_min: int
 
 
 class ClusterView:
@@ -65,6 +74,18 @@ class ClusterView:
         """How many partitions a topic has, None where there is no such topic."""
         found = self._describe([topic])[topic]
         return None if found is None else len(found["partitions"])
+
+    def copies(self, topic: str) -> TopicCopies:
+        """How many copies a topic keeps, and how many acknowledge. No such topic: none."""
+        found = self._describe([topic])[topic]
+        if found is None:
+            return TopicCopies(0, 0)
+        wire_topic = self._kafka.topic_prefix + topic
+        asked = ConfigResource(ConfigResourceType.TOPIC, wire_topic, [_IN_SYNC_MIN])
+        with self._asking(f"asking for the settings of {topic}") as admin:
+            answer = admin.describe_configs([asked], config_filter="all")["topic"]
+        replicas = min(len(row["replica_nodes"]) for row in found["partitions"])
+        return TopicCopies(replicas, int(answer[wire_topic][_IN_SYNC_MIN]["value"]))
 
     def group_lag(self, group: str, topics: Sequence[str]) -> dict[str, TopicLag]:
         """Records that a group has not committed, and the age of the oldest of them, by topic.

@@ -16,16 +16,16 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
-    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
 from contracts.failures import FatalError
-from infra.certificate_names import CertificateIdentity
+from infra.settings_admission import AdmitRule
 from infra.settings_commitment import CommitmentSettings
 from infra.settings_errors import explain
+from infra.settings_proofs import ProofSettings
 from infra.settings_section import Section
 
 MIB = 1024 * 1024
@@ -82,20 +82,6 @@ class SiteSettings(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     object_store: ObjectStoreSettings
     clickhouse: ClickHouseSettings
-
-
-class AdmitRule(Section):
-    """Who may associate: a calling AE title (`*` for any) from a network, as a called AE title.
-
-    With `certificate`, only with a client certificate that one of its entries names.
-    """
-
-    calling_ae_title: str = Field(min_length=1, max_length=16)
-    network: IPvAnyNetwork
-    called_ae_title: str | None = Field(default=None, max_length=16)
-    certificate: tuple[CertificateIdentity, ...] = ()
-    associations_max: int = Field(default=64, ge=1, le=256)
-    mismatch: Literal["accept", "refuse"] = "accept"
 
 
 class GatewayTls(Section):
@@ -196,6 +182,7 @@ class Settings(Section):
     consumers: dict[str, ConsumerSettings] = Field(default_factory=dict)
     schema_registry: RegistrySettings = RegistrySettings()
     local: LocalSettings = LocalSettings()
+    proofs: ProofSettings = ProofSettings()
     scratch_directory: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -205,6 +192,21 @@ class Settings(Section):
             raise ValueError("primary.name and dr.name must differ")
         if self.kafka.min_insync_replicas > self.kafka.replication_factor:
             raise ValueError("kafka.min_insync_replicas is larger than kafka.replication_factor")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_can_be_kept(self) -> Settings:
+        weak = [
+            f"gateways.{name}.admit[{number}]"
+            for name, gateway in self.gateways.items()
+            for number, rule in enumerate(gateway.admit)
+            if rule.level == "kafka"
+        ]
+        if weak and self.kafka.min_insync_replicas < 2:
+            raise ValueError(
+                f"level 'kafka' ({', '.join(weak)}) needs kafka.min_insync_replicas of 2 or more:"
+                " below that an acknowledgement is the word of one machine"
+            )
         return self
 
     def gateway(self, name: str) -> GatewaySettings:

@@ -39,6 +39,7 @@ from edge_gateway.association.tls import TlsCertificates, identities_of
 from edge_gateway.association.waiting_room import WaitingRoom
 from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.intake import AssociationIntake, Intake, Peer
+from edge_gateway.levels import Level
 from edge_gateway.spool import Ending
 from infra.telemetry import logger
 
@@ -191,6 +192,8 @@ class Acceptor:
             implementation_class_uid=request.implementation_class_uid,
             implementation_version_name=request.implementation_version_name,
             mismatch=admitted.rule.mismatch,
+            level=Level(admitted.rule.level),
+            answer_within_ms=admitted.rule.answer_within_ms,
         )
 
     def _tell(self, data: bytes) -> None:
