@@ -7,6 +7,7 @@ admitted by asking.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,10 @@ def examine_peer(settings: Settings, ae_title: str, gateway_name: str | None) ->
     Raises FatalError (no such gateway, no valid AE title).
     """
     title = ae_title.strip()
-    if not 0 < len(title) <= AE_TITLE_CHARACTERS_MAX or not title.isascii() or "\\" in title:
-        raise FatalError(f"{ae_title!r} is no AE title", "1 to 16 ASCII characters, no backslash")
+    is_plain = title.isascii() and title.isprintable() and "\\" not in title
+    if not (is_plain and 0 < len(title) <= AE_TITLE_CHARACTERS_MAX):
+        step = "1 to 16 ASCII characters, no backslash and no control character"
+        raise FatalError(f"{ae_title!r} is no AE title", step)
     names = [gateway_name] if gateway_name else list(settings.gateways)
     gateways = {name: settings.gateway(name) for name in names}
     found = tuple(
@@ -187,7 +190,7 @@ def _nearest(title: str, gateways: Sequence[GatewaySettings]) -> list[str]:
 def _settings_lines(names: Sequence[str], title: str) -> str:
     """What to add, once for each gateway; the network is the documentation's own (RFC 5737)."""
     return "\n".join(
-        f'[[gateways.{name}.admit]]\ncalling_ae_title = "{title}"\n'
+        f"[[gateways.{name}.admit]]\ncalling_ae_title = {json.dumps(title)}\n"
         f'network = "{EXAMPLE_NETWORK}"   # the modality\'s own\n'
         for name in names
     )

@@ -18,7 +18,7 @@ from contracts.failures import FatalError
 from edge_gateway.admission import ANY, check_exposure
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.association.pdu import ProtocolError
-from edge_gateway.scu import AssociationRejected, Peer, echo
+from edge_gateway.scu import AssociationRejected, Peer, TlsClient, client_context, echo
 from infra.engines.program import Probe
 from infra.settings import AdmitRule, GatewaySettings, GatewayTls, Settings
 from infra.settings_commitment import CommitmentPeer
@@ -229,10 +229,9 @@ def _peer_check(name: str, gateway: GatewaySettings, peer: CommitmentPeer) -> Ch
 
     def ask() -> Iterator[Finding]:
         tls = None
-        if peer.tls is not None:
-            tls = ssl.create_default_context(cafile=peer.tls.ca_file)
-            if peer.tls.certificate_file is not None:
-                tls.load_cert_chain(peer.tls.certificate_file, peer.tls.key_file)
+        if (files := peer.tls) is not None:
+            own = files.certificate_file, files.key_file
+            tls = client_context(TlsClient(files.ca_file, *own))
         address = (str(peer.host), int(peer.port or 0))
         answer = try_echo(Peer(*address, peer.ae_title, gateway.ae_title, tls))
         verdict: Verdict = "ok" if answer.is_answered else "error"

@@ -111,11 +111,11 @@ def client_context(tls: TlsClient) -> ssl.SSLContext:
         else:
             context.load_verify_locations(tls.ca_file)
         if tls.certificate_file is not None:
-            context.load_cert_chain(tls.certificate_file, tls.key_file)
-    except (OSError, ssl.SSLError) as cause:
+            context.load_cert_chain(tls.certificate_file, tls.key_file, password=_no_password)
+    except (OSError, ValueError) as cause:  # ssl.SSLError is an OSError
         raise FatalError(
             f"loading the TLS files of a call: {cause}",
-            "name PEM files: the peer's authority, our certificate and its key",
+            "name unencrypted PEM files: the peer's authority, our certificate and its key",
         ) from cause
     return context
 

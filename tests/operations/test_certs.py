@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner
 
 from contracts.failures import FatalError
@@ -150,3 +151,18 @@ def test_an_identity_has_one_form(written: str, meant: str) -> None:
 def test_what_names_no_certificate_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         certificate_identity(written)
+
+
+def test_an_encrypted_key_of_ours_is_refused_and_nobody_is_asked_for_its_password(
+    tmp_path: Path,
+) -> None:
+    (client,) = create_lab(LabRequest(tmp_path, (), ("CT1",)))
+    key = serialization.load_pem_private_key(client.key_file.read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    client.key_file.write_bytes(encrypted)
+    with pytest.raises(FatalError, match="is encrypted"):
+        client_context(TlsClient(client.ca_file, client.certificate_file, client.key_file))

@@ -194,6 +194,8 @@ def test_an_unknown_modality_is_told_the_nearest_and_what_would_admit_it(tmp_pat
     assert len(peer(validate(tree, "tests"), "ct-room-1").settings) == 2
     with pytest.raises(FatalError, match="16 ASCII"):
         peer(validate(tree, "tests"), "SEVENTEEN-LETTERS")
+    quoted = tomllib.loads(peer(validate(tree, "tests"), 'A "B"').settings_lines)
+    assert quoted["gateways"]["north"]["admit"][0]["calling_ae_title"] == 'A "B"'
 
 
 def test_watermarks_that_cannot_be_kept_are_told(offline: Settings, tmp_path: Path) -> None:
