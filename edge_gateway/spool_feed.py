@@ -85,6 +85,7 @@ class SpoolFeed:
         try:
             records = self._reader.poll(RECORDS_PER_STEP)
         except SpoolCorrupt as problem:
+            self.has_caught_up = False
             self._note_damage(problem)
             self._note_position(self._reader.skip_damaged())
             return True
@@ -92,7 +93,9 @@ class SpoolFeed:
             self._take(record)
         if records:
             self._note_position(records[-1].following)
-        self.has_caught_up = len(records) < RECORDS_PER_STEP
+        # What stands behind a rotten record is in the spool too, and custody may speak of it.
+        is_short = len(records) < RECORDS_PER_STEP
+        self.has_caught_up = is_short and not self._reader.is_before_damage
         if self.has_caught_up and self._is_rebuilding:
             self._is_rebuilding = False
             self._progress.set_note(_REBUILDING, "")

@@ -42,6 +42,8 @@ class SpoolReader:
         self._position = SPOOL_START
         self._segment: SegmentFile | None = None
         self._mark_descriptor: int | None = None
+        # Whether the last `poll` ended before its time: the next one tells of damage.
+        self.is_before_damage = False
 
     @property
     def position(self) -> SpoolPosition:
@@ -63,6 +65,7 @@ class SpoolReader:
         Raises SpoolCorrupt when the next record has rotted; `skip_damaged` goes on behind it.
         """
         mark = self._read_mark()
+        self.is_before_damage = False
         records: list[SpoolRecord] = []
         while mark is not None and len(records) < records_max:
             end_bytes = self._readable_end(mark)
@@ -71,12 +74,14 @@ class SpoolReader:
                     if not self._advance(mark):
                         break
                 except SpoolCorrupt:
+                    self.is_before_damage = True
                     if not records:
                         raise
                     break  # first what is in hand; the next call tells of the segment
                 continue
             found = self._segment.record_at(self._position.offset_bytes)
             if found is None:
+                self.is_before_damage = True
                 if records:
                     break
                 raise SpoolCorrupt(f"reading {self._here()}: no valid record")

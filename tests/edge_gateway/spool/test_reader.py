@@ -27,6 +27,7 @@ from tests.edge_gateway.spool.workload import (
     data_set,
     deliveries_of,
     drain,
+    flip,
     store,
 )
 
@@ -217,13 +218,6 @@ def test_rotten_body_is_read_as_record_and_never_handed_out(tmp_path: Path) -> N
         with pytest.raises(SpoolCorrupt, match="bytes, not"):
             reader.open_body(external, records[external.delivery_id].location)
         reader.close()
-
-
-def flip(directory: Path, offset_bytes: int, number: int = 1) -> None:
-    path = SpoolLayout(directory).segment(number)
-    content = bytearray(path.read_bytes())
-    content[offset_bytes] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("size_bytes", [5000, 50_000])

@@ -29,6 +29,7 @@ from edge_gateway.spool import (
     SpoolReader,
     SpoolRecord,
 )
+from edge_gateway.spool.layout import SpoolLayout
 
 NOW = datetime(2026, 3, 1, 12, 30, 45, 123457, tzinfo=UTC)
 DEADLINE_S = 20.0
@@ -188,3 +189,11 @@ def copy_as_killed(directory: Path, target: Path) -> Path:
     """The directory as a kill -9 of its receiver at this moment would leave it."""
     shutil.copytree(directory, target)
     return target
+
+
+def flip(directory: Path, offset_bytes: int, number: int = 1) -> None:
+    """One bit of a segment rots."""
+    path = SpoolLayout(directory).segment(number)
+    content = bytearray(path.read_bytes())
+    content[offset_bytes] ^= 1
+    path.write_bytes(content)
