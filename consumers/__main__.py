@@ -15,7 +15,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from consumers.catalog import spec_of
+from consumers.catalog import require_meant, spec_of
 from consumers.runner import Runner
 from contracts.failures import EXIT_FAILED, EXIT_FATAL, EXIT_OK, FatalError, RetryableError
 from infra import settings as settings_module
@@ -46,7 +46,8 @@ def main() -> int:
     except RetryableError as cause:
         return _stopped(str(cause), "", EXIT_FAILED)
     except MemoryError:
-        return _stopped("out of memory", "lower consumers.*.batch_bytes_max", EXIT_FAILED)
+        step = "lower consumers.*.memory_bytes_max (packs) or batch_bytes_max (the others)"
+        return _stopped("out of memory", step, EXIT_FAILED)
     except Exception as cause:  # noqa: BLE001 - process entry: the unknown is ours to mend
         return _stopped(_unexpected(cause), "report this line, it is a defect", EXIT_FATAL)
     return EXIT_OK
@@ -55,6 +56,7 @@ def main() -> int:
 def run_consumer(process_name: str, settings: Settings, stop: threading.Event) -> None:
     """Runs one consumer with its HTTP endpoint until `stop`. Raises FatalError."""
     spec = spec_of(process_name)
+    require_meant(settings)
     configure_logging(process_name, settings.log_level)
     metrics = Metrics()
     engines = connect(settings, process_name, metrics)

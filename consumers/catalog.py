@@ -12,6 +12,7 @@ import re
 from consumers import dr_replica, metadata_index, object_archive, usage_analytics
 from consumers.spec import ConsumerSpec
 from contracts.failures import FatalError
+from infra.settings import Settings
 
 CATALOG: tuple[ConsumerSpec, ...] = (
     object_archive.SPEC,
@@ -22,6 +23,7 @@ CATALOG: tuple[ConsumerSpec, ...] = (
 
 # `object-archive-2` is a further member of the group `object-archive`.
 _MEMBER_SUFFIX = re.compile(r"-[0-9]+\Z")
+_OF_PACKS = frozenset({"memory_bytes_max", "transfers_at_once"})
 
 
 def spec_of(process_name: str) -> ConsumerSpec:
@@ -33,3 +35,25 @@ def spec_of(process_name: str) -> ConsumerSpec:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(names)}"
     raise FatalError(f"no consumer {process_name!r}", hint)
+
+
+def require_meant(settings: Settings) -> None:
+    """Every setting of a consumer is one that a consumer reads. Raises FatalError where not."""
+    for name, own in settings.consumers.items():
+        try:
+            spec = spec_of(name)
+        except FatalError as cause:
+            raise FatalError(f"settings consumers.{name}: {cause}", cause.next_step) from cause
+        told = {key for key, value in own if value is not None} - {"http_port"}
+        if told and name != spec.name:
+            raise FatalError(
+                f"settings consumers.{name}: {', '.join(sorted(told))} of one member alone",
+                f"set it under consumers.{spec.name}, for all of its members",
+            )
+        if told & _OF_PACKS and not spec.holds_packs:
+            holders = " or ".join(f"consumers.{spec.name}" for spec in CATALOG if spec.holds_packs)
+            raise FatalError(
+                f"settings consumers.{name}: it holds no packs, so that"
+                f" {', '.join(sorted(told & _OF_PACKS))} means nothing there",
+                f"remove it, or set it under {holders}",
+            )

@@ -94,8 +94,8 @@ class DrReplica:
                 deadline.check()
                 self._begin(record, gathered)
             for done in self._transfers.rest():
-                deadline.check()
                 self._take(done, gathered)
+                deadline.check()
         finally:
             self._transfers.abandon()
         self._finish(gathered.copied)
@@ -228,4 +228,5 @@ SPEC = ConsumerSpec(
     limits=LIMITS,
     size_bytes=size_bytes,
     build=DrReplica,
+    holds_packs=True,
 )

@@ -97,6 +97,7 @@ class ObjectArchive:
                 self._archive(area, group, outcome, deadline)
             for stored in self._transfers.rest():
                 self._announce_pack(stored)
+                deadline.check()
         finally:
             self._transfers.abandon()
         self._announce_outcome(outcome)
@@ -245,4 +246,5 @@ SPEC = ConsumerSpec(
     limits=LIMITS,
     size_bytes=size_bytes,
     build=ObjectArchive,
+    holds_packs=True,
 )

@@ -92,7 +92,8 @@ class BatchLimits:
 class ConsumerSpec:
     """One consumer. Its `name` is its process, its consumer group and its settings table.
 
-    `size_bytes(event)` says what an event counts against `limits.bytes_max`.
+    `size_bytes(event)` says what an event counts against `limits.bytes_max`. `holds_packs` where
+    the settings of packs in memory mean something.
     """
 
     name: str
@@ -100,3 +101,4 @@ class ConsumerSpec:
     limits: BatchLimits
     size_bytes: Callable[[Any], int]
     build: Callable[[Engines], Writer]
+    holds_packs: bool = False

@@ -32,7 +32,10 @@ class _Pending(Generic[T]):
 
 
 class Transfers(Generic[T]):
-    """One writer's transfers, started and collected on the writer's own thread."""
+    """One writer's transfers, started and collected on the writer's own thread.
+
+    Settings: `memory_bytes_max` (0: every pack by the scratch disk) and `transfers_at_once`.
+    """
 
     def __init__(self, settings: ConsumerSettings) -> None:
         at_once = settings.transfers_at_once or TRANSFERS_AT_ONCE

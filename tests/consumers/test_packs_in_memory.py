@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers import dr_replica, object_archive
 from consumers.held_pack import InMemory
+from consumers.object_archive import ObjectArchive
 from consumers.pack_buffers import PackBuffers
 from consumers.pack_groups import PACK_BYTES_MAX, memory_bytes, pack_groups
 from consumers.scratch import Scratch
@@ -19,7 +22,11 @@ from consumers.spec import ConsumerSpec, Record
 from consumers.transfers import PENDING_PER_THREAD, Transfers
 from contracts.failures import RetryableError
 from contracts.topics import PACK_ARCHIVED, RECEIVED
+from infra.clock import SystemClock
+from infra.connect import connect
+from infra.seams import ObjectStore, StoredObject
 from infra.settings import ConsumerSettings, Settings
+from infra.telemetry import Metrics
 from tests.consumers import story
 from tests.consumers.final_states import FINAL_STATES
 from tests.consumers.world import World, member_of, world_of
@@ -140,6 +147,48 @@ def test_a_transfer_that_fails_fails_the_batch_and_nothing_stays_in_flight() -> 
     assert ended == [1], "the one that ran has ended, the others never began"
     assert list(transfers.rest()) == []
     transfers.close()
+
+
+class _SlowSite:
+    """A clock, and an object store whose new objects take twenty minutes of it each."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        self._inner = inner
+        self._passed_s = 0.0
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner if hasattr(self._inner, name) else SystemClock(), name)
+
+    def monotonic(self) -> float:
+        return self._passed_s
+
+    def put_buffers(self, key: str, *rest: Any) -> StoredObject:
+        if self._inner.head(key) is None:
+            with self._lock:
+                self._passed_s += 20 * 60.0
+        return self._inner.put_buffers(key, *rest)
+
+
+def test_a_batch_whose_packs_are_still_on_their_way_at_its_deadline_comes_again(
+    world: World,
+) -> None:
+    told = story.deliveries(20)
+    events = world.tell(told, [RECEIVED])[RECEIVED]
+    records = [Record(event, RECEIVED.name, 0, number) for number, event in enumerate(events)]
+    engines = connect(world.settings, "object-archive", Metrics())
+    slow: Any = _SlowSite(engines.primary.object_store)
+    site = replace(engines.primary, object_store=slow)
+    writer = ObjectArchive(replace(engines, clock=slow, primary=site))
+    with pytest.raises(RetryableError, match="not done after"):
+        writer.write(records)
+    for _ in range(len(told)):
+        with suppress(RetryableError):
+            writer.write(records)
+            break
+    writer.close()
+    engines.close()
+    FINAL_STATES["object-archive"](world, told)
 
 
 def test_a_pack_in_memory_reads_like_its_bytes_and_forgets_what_was_refused() -> None:
