@@ -83,7 +83,7 @@ def _is_deflated(path: Path) -> bool:
     with path.open("rb") as file:
         read_preamble(file, force=True)
         meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group > 2)
-    return meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return bool(meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
 
 
 def _alike(folder: Path, name: str) -> Path | None:
