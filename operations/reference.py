@@ -47,6 +47,9 @@ def settings_page() -> str:
         "guarantee: an empty `admit` list admits nobody, and a gateway binds to loopback.",
         "",
         "`gateways.NAME` and `consumers.NAME` are tables by name; `admit` is a list of tables.",
+        "A consumer refuses what no consumer reads: another name, `memory_bytes_max` (packs in",
+        "memory; 0 puts each on the scratch disk) and `transfers_at_once` anywhere but at",
+        "object-archive and dr-replica, and more than `http_port` for one member (`NAME-2`).",
         "",
     ]
     for path, model in _sections("", Settings):
