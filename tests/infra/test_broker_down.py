@@ -77,6 +77,7 @@ def test_clients_are_built_while_the_broker_is_down_and_catch_up(
     assert tail.poll(0.5) == [], "silence"
     assert time.monotonic() - before < METADATA_WAIT_MS / 1000 + 10
     broker.start("kafka")
+    broker.await_ready()  # how long a broker takes to start is not what is told here
     eventually(
         lambda: _succeeds(lambda: publisher.publish(record(b"after")).result(10)), "published"
     )
