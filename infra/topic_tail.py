@@ -97,6 +97,26 @@ class TopicTail:
             found = consumer.end_offsets(list(self._assigned.values()), OFFSETS_TIMEOUT_MS)
         return self._by_partition(found)
 
+    def read_until(self, ends: Mapping[int, int]) -> Iterator[list[ConsumedRecord]]:
+        """Each poll's records until every partition stands at its end; gaps are no end.
+
+        A record behind its end may be among the last ones. Raises as `poll` does, RetryableError
+        also when nothing moves for STALLED_S_MAX.
+        """
+        behind = {number for number, end in ends.items() if self.position(number) < end}
+        moved_at = time.monotonic()
+        while behind:
+            polled = self.poll(_POLL_S)
+            yield polled
+            left = {number for number in behind if self.position(number) < ends[number]}
+            if polled or left != behind:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > STALLED_S_MAX:
+                raise RetryableError(
+                    f"reading {self._topic}: nothing came for {STALLED_S_MAX:.0f} s"
+                )
+            behind = left
+
     def close(self) -> None:
         """Releases the connections."""
         if self._consumer is not None:

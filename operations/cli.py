@@ -21,6 +21,8 @@ from operations.cli_certs import certs_app
 from operations.cli_dead_letters import dlq_app
 from operations.cli_doctor import doctor_app
 from operations.cli_inbox import inbox_app
+from operations.cli_proofs import answer_verify, answer_where, proofs_app
+from operations.cli_replay import replay_app
 from operations.command_line import (
     AsJson,
     PortOffset,
@@ -46,8 +48,10 @@ app = typer.Typer(
 )
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(certs_app, name="certs")
+app.add_typer(proofs_app, name="proofs")
 app.add_typer(doctor_app)
 app.add_typer(inbox_app)
+app.add_typer(replay_app)
 
 
 def main() -> None:
@@ -154,12 +158,21 @@ def send(
 @answering
 def where(
     key: Annotated[str, typer.Argument(help="Study, Series, SOP UID or accession number.")],
+    proof: Annotated[
+        bool, typer.Option("--proof", help="What proves it, to check offline.")
+    ] = False,
+    public_key: Annotated[
+        Path | None, typer.Option(help="With --proof: PEM; else the settings' key.")
+    ] = None,
     state: State = DEFAULT_STATE_DIRECTORY,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> bool:
     """Every state of an image or a study, with its time."""
-    with engines_of(Context(state, 0, settings, as_json)) as engines:
+    context = Context(state, 0, settings, as_json)
+    if proof:
+        return answer_where(context, key, public_key)
+    with engines_of(context) as engines:
         found = find_where(engines, key)
     if as_json:
         write_json(found)
@@ -173,12 +186,21 @@ def where(
 def verify(
     rehash: Annotated[bool, typer.Option("--bytes", help="Read and re-hash every byte.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds for what is under way.", min=0)] = 120.0,
+    proofs: Annotated[
+        bool, typer.Option("--proofs", help="Check the custody proofs instead.")
+    ] = False,
+    public_key: Annotated[
+        list[Path] | None, typer.Option(help="With --proofs: PEM; else the settings' key.")
+    ] = None,
     state: State = DEFAULT_STATE_DIRECTORY,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> bool:
     """Compare what was acknowledged with both archives and both indexes."""
-    with engines_of(Context(state, 0, settings, as_json)) as engines:
+    context = Context(state, 0, settings, as_json)
+    if proofs:
+        return answer_verify(context, wait, public_key)
+    with engines_of(context) as engines:
         verdict = verify_custody(engines, VerifyOptions(wait, rehash), tell)
     if as_json:
         write_json(verdict)
