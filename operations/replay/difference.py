@@ -13,9 +13,11 @@ from typing import Any
 from infra.seams import Database
 from operations.replay.kinds import KEYS, Kind
 
-# Rows of both sides that one statement compares: some 100 bytes of memory each, and headers of
-# 14 KB are read within the time that a statement has.
-PART_ROWS = 200_000
+# Rows of a side that one statement compares: some 200 bytes of memory each, and headers of 14 KB
+# are read within the time that a statement has.
+PART_ROWS = 100_000
+# Keys among which a view's parts are bounded.
+SAMPLED_KEYS = 20_000
 LISTED_MAX = 50  # keys of each view in the answer; the counts are always whole
 
 
@@ -57,10 +59,21 @@ class _View:
     columns: tuple[str, ...]
     condition: str
 
+    @property
+    def parted_by(self) -> str:
+        """What parts are ranges of: what its table is sorted by, so that a part reads no more.
 
-def difference(database: Database, live: str, shadow: str, kind: Kind) -> list[ViewDifference]:
+        Sites have few gateways, so their receipts are parted by association.
+        """
+        return "association_id" if self.keys[0] == "gateway_id" else self.keys[0]
+
+
+def difference(
+    database: Database, live: str, shadow: str, kind: Kind, part_rows: int = PART_ROWS
+) -> list[ViewDifference]:
     """Each view of `kind`, compared as it is now. Raises RetryableError, FatalError."""
-    return [_compare(database, _view(database, name, (live, shadow), kind)) for name in kind.views]
+    views = [_view(database, name, (live, shadow), kind) for name in kind.views]
+    return [_compare(database, view, part_rows) for view in views]
 
 
 def _view(database: Database, name: str, sides: tuple[str, str], kind: Kind) -> _View:
@@ -75,13 +88,14 @@ def _view(database: Database, name: str, sides: tuple[str, str], kind: Kind) -> 
     return _View(name, *sides, keys, columns, kind.rows.get(name, "1"))
 
 
-def _compare(database: Database, view: _View) -> ViewDifference:
+def _compare(database: Database, view: _View, part_rows: int) -> ViewDifference:
     live, shadow = (_count(database, side, view) for side in (view.live, view.shadow))
-    parts = max(live, shadow) * 2 // PART_ROWS + 1
+    larger = view.live if live > shadow else view.shadow
+    bounds = _bounds(database, view, larger, max(live, shadow) // part_rows + 1)
     counts = dict.fromkeys(("missing_in_live", "missing_in_shadow", "differs"), 0)
     listed: list[DifferingRow] = []
-    for part in range(parts):
-        parameters = {"parts": parts, "part": part}
+    for low, high in zip(["", *bounds], [*bounds, ""], strict=True):
+        parameters = {"low": low, "high": high}
         (row,) = database.query(_counting(view), parameters)
         found = {name: int(str(row[name])) for name in counts}
         for name, number in found.items():
@@ -89,6 +103,22 @@ def _compare(database: Database, view: _View) -> ViewDifference:
         if any(found.values()) and len(listed) < LISTED_MAX:
             listed.extend(_listed(database, view, parameters, LISTED_MAX - len(listed)))
     return ViewDifference(view.name, live, shadow, **counts, listed=tuple(listed))
+
+
+def _bounds(database: Database, view: _View, side: str, parts: int) -> list[str]:
+    """Keys between the parts, about evenly apart."""
+    if parts == 1:
+        return []
+    name = view.parted_by
+    (row,) = database.query(f"SELECT uniq({name}) AS keys FROM {side}.{view.name}")
+    sampled = database.query(
+        f"SELECT toString({name}) AS bound FROM {side}.{view.name}"
+        f" WHERE {name} != '' AND cityHash64({name}) % {{every:UInt64}} = 0"
+        " GROUP BY bound ORDER BY bound",
+        {"every": int(str(row["keys"])) // SAMPLED_KEYS + 1},
+    )
+    step = max(1, len(sampled) // parts)
+    return [str(row["bound"]) for row in sampled[step::step]]
 
 
 def _count(database: Database, side: str, view: _View) -> int:
@@ -105,7 +135,8 @@ def _both(view: _View) -> str:
     sides = " UNION ALL ".join(
         f"SELECT {keys}, {number} AS side, cityHash64(tuple({columns})) AS hash"
         f" FROM {name}.{view.name}"
-        f" WHERE ({view.condition}) AND cityHash64({keys}) % {{parts:UInt32}} = {{part:UInt32}}"
+        f" WHERE ({view.condition}) AND {view.parted_by} >= {{low:String}}"
+        f" AND ({{high:String}} = '' OR {view.parted_by} < {{high:String}})"
         for number, name in enumerate((view.live, view.shadow))
     )
     return (
@@ -124,7 +155,7 @@ def _counting(view: _View) -> str:
 
 
 def _listed(
-    database: Database, view: _View, parameters: dict[str, int], limit: int
+    database: Database, view: _View, parameters: dict[str, str], limit: int
 ) -> Iterator[DifferingRow]:
     keys = ", ".join(view.keys)
     sql = f"SELECT * FROM ({_both(view)}) ORDER BY {keys} LIMIT {{limit:UInt32}}"

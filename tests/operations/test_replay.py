@@ -11,10 +11,12 @@ import pytest
 from contracts.failures import FatalError
 from infra.clickhouse import ClickHouseDatabase
 from infra.settings import Settings
+from operations.replay.difference import difference
 from operations.replay.from_bucket import computed_members
 from operations.replay.kinds import BUCKET, TABLES
 from operations.replay.rebuild import drop_kept
 from operations.replay.rewind import Rewound, parse_since, rewind
+from operations.replay.shadow import Shadow
 from operations.replay.swap import read_journal
 from tests.consumers.index_database import differences, empty_all
 from tests.consumers.world import member_of
@@ -23,7 +25,6 @@ from tests.operations.replay_world import (
     SPEC,
     Indexed,
     Rows,
-    Shadow,
     indexed_world,
 )
 
@@ -125,6 +126,9 @@ def test_a_wrong_row_and_a_missing_row_are_found(index: Indexed) -> None:
     answer = index.rebuild(from_bucket=True)
     (view,) = [view for view in answer.views if not view.is_equal]
     assert (view.view, view.missing_in_live, view.differs) == ("instances", 1, 1)
+    names_of = (index.live.name, answer.shadow)
+    by_parts = difference(index.live, *names_of, BUCKET, part_rows=7)
+    assert tuple(by_parts) == answer.views, "whatever the parts are"
     found = {(row.key, row.what, row.columns) for row in view.listed}
     assert found == {
         (tuple(str(wrong[name]) for name in names.split(", ")), "differs", ("modality",)),
@@ -155,7 +159,7 @@ def test_a_swap_that_was_killed_is_finished(index: Indexed) -> None:
     with pytest.raises(FatalError, match="--swap"):
         index.rebuild()
     with pytest.raises(FatalError, match="--swap"):
-        drop_kept(index.world.engines, "primary", Shadow.__name__)
+        drop_kept(index.world.engines, "primary", f"{index.live.name}_shadow")
     index.rebuild_and_die("kept received", swap=True)
     after = index.rebuild(swap=True)
     assert after.ok and after.is_swapped
