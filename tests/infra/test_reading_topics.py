@@ -135,14 +135,19 @@ def test_an_offset_without_a_record_is_gone(kafka: KafkaSettings) -> None:
 
 
 def _transaction(kafka: KafkaSettings, topic: str, partition: int, value: bytes) -> int:
-    """One committed record; the offset of the marker behind it."""
+    """One committed record; the offset of the marker behind it, which lies there on return."""
     producer = KafkaProducer(**producer_options(kafka), transactional_id=f"{kafka.topic_prefix}t")
     producer.init_transactions()
     producer.begin_transaction()
     sent = producer.send(kafka.topic_prefix + topic, value, key=b"k", partition=partition)
     producer.commit_transaction()
     producer.close()
-    return int(sent.get(ACKNOWLEDGED_WITHIN_S).offset) + 1
+    marker = int(sent.get(ACKNOWLEDGED_WITHIN_S).offset) + 1
+    # The coordinator writes it after it has answered: a record published at once would be before.
+    tail = TopicTail(kafka, topic, [partition], {})
+    eventually(lambda: tail.end_offsets()[partition] > marker, "the marker")
+    tail.close()
+    return marker
 
 
 def test_a_tail_starts_where_it_is_told_and_says_what_is_gone(kafka: KafkaSettings) -> None:
