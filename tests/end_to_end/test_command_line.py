@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from operations.synthetic import CtStudy
 from tests.end_to_end.local_stack import ROOT, LocalStack, assert_clean
 
@@ -74,6 +76,8 @@ def test_examples_for_analysts_answer(stack: LocalStack) -> None:
         assert ended.stdout.strip(), script.name
 
 
+# A machine that also builds and starts the engines for the first time takes its time.
+@pytest.mark.timeout(900)
 def test_every_command_block_of_the_readme_runs(tmp_path: Path) -> None:
     """In a stack of its own, started by the README's first command itself."""
     blocks = README_COMMAND.findall((ROOT / "README.md").read_text())
