@@ -72,8 +72,11 @@ class Flight:
         """Every chunk's offset is known."""
         return len(self._offsets) == self._chunk_count
 
-    def send_chunk(self, now: datetime) -> None:
-        """Publishes the next chunk. Raises as the publisher does, SpoolCorrupt, OSError."""
+    def send_chunk(self, now: datetime) -> int:
+        """Publishes the next chunk and returns its size.
+
+        Raises as the publisher does, SpoolCorrupt, OSError.
+        """
         data = next(self._chunks)
         delivery_id = self.entry.delivery_id
         record = OutgoingRecord(
@@ -88,6 +91,7 @@ class Flight:
         self.in_flight_bytes += len(data)
         if self.is_boarded:
             self.close()
+        return len(data)
 
     def settle(self) -> bool:
         """Takes in acknowledged chunks; whether there were any. Raises as `result` does."""

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from contracts.envelope import Origin
 from contracts.failures import EXIT_FAILED, EXIT_OK
+from edge_gateway.bandwidth import Bandwidth
 from edge_gateway.centre import CentreListener
 from edge_gateway.commitment.custody_view import CustodyView
 from edge_gateway.commitment.desk import CommitmentDesk, DeskParts
@@ -23,11 +24,14 @@ from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.commitment.schema import LEDGER_NAME as COMMITMENT_LEDGER_NAME
 from edge_gateway.commitment.schema import set_aside_if_damaged
 from edge_gateway.custody import CustodyDesk
+from edge_gateway.delivery_queue import DeliveryQueue
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
+from edge_gateway.priorities import Priorities
+from edge_gateway.priority_view import PriorityView
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
@@ -99,7 +103,13 @@ class ForwardProcess:
         """Forwards until `stop`. A disk that refuses ends the process; its next start goes on."""
         directory = self._gateway.spool.directory
         origin = Origin(f"/hilum/{self._gateway.site}/forward-{self._name}")
-        publisher = KafkaPublisher(self._settings.kafka, origin, self._clock)
+        packing = self._gateway.forwarding.payload_compression
+        publisher = KafkaPublisher(
+            self._settings.kafka,
+            origin,
+            self._clock,
+            payload_compression=None if packing == "none" else packing,
+        )
         sender = Sender(self._identity.site, self._identity.gateway_id, origin, publisher)
         try:
             progress = Progress(directory / LEDGER_NAME, self._identity.gateway_id)
@@ -122,24 +132,33 @@ class ForwardProcess:
         gateway_id = self._identity.gateway_id
         receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
         requests = RequestDesk(gateway_id, progress, clock, metrics)
+        bandwidth = Bandwidth(gateway.forwarding, clock)
         return ForwarderParts(
             progress=progress,
-            feed=SpoolFeed(self._reader(), progress, receipts, recent, health),
-            listener=CentreListener(
-                self._settings.kafka,
-                gateway_id,
-                positions_in(progress),
+            feed=SpoolFeed(
+                self._reader(),
+                progress,
+                receipts,
+                recent,
                 health,
-                clock,
-                checks_copies=self._has_level("kafka"),
+                priorities=Priorities(gateway.forwarding.priorities),
             ),
+            listener=self._listener(progress, health),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
-            pipeline=Pipeline(
-                PublishParts(progress, recent, self._reader(), sender, health, clock, metrics),
-                PublishLimits(
-                    gateway.publish_in_flight_bytes_max, gateway.published_unarchived_bytes_max
-                ),
+            bandwidth=bandwidth,
+            pipeline=self._pipeline(
+                PublishParts(
+                    progress=progress,
+                    queue=self._queue(progress),
+                    bandwidth=bandwidth,
+                    recent=recent,
+                    reader=self._reader(),
+                    sender=sender,
+                    health=health,
+                    clock=clock,
+                    metrics=metrics,
+                )
             ),
             receipts=ReceiptPublisher(
                 receipts,
@@ -163,6 +182,30 @@ class ForwardProcess:
             reporter=self._reporter(metrics),
             levels=self._levels(progress, health),
         )
+
+    def _listener(self, progress: Progress, health: ForwardHealth) -> CentreListener:
+        return CentreListener(
+            self._settings.kafka,
+            self._identity.gateway_id,
+            positions_in(progress),
+            health,
+            self._clock,
+            checks_copies=self._has_level("kafka"),
+        )
+
+    def _pipeline(self, parts: PublishParts) -> Pipeline:
+        gateway = self._gateway
+        limits = PublishLimits(
+            gateway.publish_in_flight_bytes_max, gateway.published_unarchived_bytes_max
+        )
+        return Pipeline(parts, limits)
+
+    def _queue(self, progress: Progress) -> DeliveryQueue:
+        forwarding = self._gateway.forwarding
+        if not forwarding.priorities:
+            return DeliveryQueue(progress, self._clock)
+        step = timedelta(seconds=forwarding.priority_step_s)
+        return DeliveryQueue(progress, self._clock, PriorityView(progress.connection, step))
 
     def _levels(self, progress: Progress, health: ForwardHealth) -> LevelDesk | None:
         if not self._has_level("kafka", "archive"):

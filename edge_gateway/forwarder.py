@@ -19,6 +19,7 @@ from contracts import codec
 from contracts.events import GatewayState, RequestOffset
 from contracts.failures import PoisonError
 from contracts.topics import CUSTODY, GATEWAY_REQUEST, GATEWAY_STATE
+from edge_gateway.bandwidth import Bandwidth, told
 from edge_gateway.centre import (
     CaughtUp,
     CentreListener,
@@ -82,6 +83,7 @@ class ForwarderParts:
     custody: CustodyDesk
     requests: RequestDesk
     pipeline: Pipeline
+    bandwidth: Bandwidth
     receipts: ReceiptPublisher
     retention: Retention
     state: StateReporter
@@ -256,9 +258,13 @@ class Forwarder:
         if parts.reporter is not None and not parts.reporter.is_alive:
             parts.health.impede("commitment", "no commitment reports: restart the forwarder")
         parts.metrics.gauge("hilum_forward_in_flight_bytes", parts.pipeline.in_flight_bytes)
+        limit = parts.bandwidth.limit_bytes_per_s
+        parts.health.note_aside("bandwidth", told(limit))
+        if limit is not None:
+            parts.metrics.gauge("hilum_forward_bandwidth_limit_bytes_per_s", limit)
         problems = parts.progress.problems(_PROBLEMS_TOLD)
-        told = "; ".join(f"{delivery_id}: {problem}" for delivery_id, problem in problems)
-        parts.health.note_aside("set_aside", told and f"set aside: {told}")
+        aside = "; ".join(f"{delivery_id}: {problem}" for delivery_id, problem in problems)
+        parts.health.note_aside("set_aside", aside and f"set aside: {aside}")
 
     def _commit_batch(self) -> None:
         now = self._parts.clock.monotonic()

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from edge_gateway.spool import RecordLocation
+from infra.settings_forwarding import PRIORITY_USUAL
 
 COLUMNS = "delivery_id, sequence, segment, location, facts, content_sha256, size_bytes, state"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ class NewDelivery:
     """What the ledger keeps of a delivery that was found in the spool.
 
     `facts` is the record's JSON for one that was copied forward, else None. `has_receipt`:
-    its receipt is known to have been read.
+    its receipt is known to have been read. `priority`: 1 goes first, 9 last.
     """
 
     delivery_id: str
@@ -51,6 +52,7 @@ class NewDelivery:
     size_bytes: int
     received_at: datetime
     has_receipt: bool = False
+    priority: int = PRIORITY_USUAL
 
     def values(self) -> tuple[object, ...]:
         """In the order of the ledger's INSERT."""
@@ -67,6 +69,7 @@ class NewDelivery:
             self.size_bytes,
             microseconds(self.received_at),
             int(self.has_receipt),
+            self.priority,
         )
 
 

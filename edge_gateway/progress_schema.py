@@ -45,7 +45,8 @@ CREATE TABLE delivery (
     replicated_at INTEGER,
     resolved_at INTEGER,
     retry_not_before INTEGER NOT NULL DEFAULT 0,
-    problem TEXT
+    problem TEXT,
+    priority INTEGER NOT NULL DEFAULT 5
 );
 CREATE INDEX delivery_spooled ON delivery (sequence) WHERE state = 'spooled';
 CREATE INDEX delivery_published ON delivery (published_at) WHERE state = 'published';
@@ -123,6 +124,7 @@ def open_ledger(path: Path, gateway_id: str) -> sqlite3.Connection:
     if problem == "empty":
         return _created(connection, gateway_id)
     if not problem:
+        _complete(connection)
         return connection
     connection.close()
     aside = path.with_suffix(f".{problem}")
@@ -159,6 +161,13 @@ def _problem(connection: sqlite3.Connection, gateway_id: str) -> str:
     except sqlite3.DatabaseError:
         return "damaged"
     return "" if row is not None and row[0] == gateway_id else "other-gateway"
+
+
+def _complete(connection: sqlite3.Connection) -> None:
+    """Adds the column that ledgers of former times lack; they stay readable for both."""
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(delivery)")}
+    if "priority" not in columns:
+        connection.execute("ALTER TABLE delivery ADD COLUMN priority INTEGER NOT NULL DEFAULT 5")
 
 
 def _created(connection: sqlite3.Connection, gateway_id: str) -> sqlite3.Connection:

@@ -1,8 +1,9 @@
 """The pipeline from the ledger's spooled deliveries to acknowledged events on the bus.
 
 Invariant: a delivery becomes `published` only when its event is acknowledged; events go out in the
-order of acceptance; bytes in flight and bytes published but unarchived stay below their limits,
-where a larger delivery goes alone. Nothing is dropped: what fails is spooled still. Must not wait.
+order of the queue, of acceptance unless there are priorities; bytes in flight, bytes a second and
+bytes published but unarchived stay below their limits, where a larger delivery goes alone. Nothing
+is dropped: what fails is spooled still. Must not wait.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from datetime import datetime, timedelta
 from contracts.failures import FatalError, HilumError, PoisonError, RetryableError
 from contracts.topics import CHUNK_BYTES_MAX
 from edge_gateway.backoff import Backoff
+from edge_gateway.bandwidth import Bandwidth
+from edge_gateway.delivery_queue import DeliveryQueue
 from edge_gateway.flight import Flight, Sender, board
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
@@ -25,11 +28,8 @@ from infra.clock import Clock
 from infra.telemetry import Metrics, logger
 
 FLIGHTS_MAX = 256
-QUEUE_MAX = 256
 # One step's share of sending, so that custody, receipts and state never wait long.
 STEP_SLICE_S = 0.05
-# Without a change in the ledger the next deliveries are looked for so often.
-ASK_AGAIN_S = 1.0
 # A delivery that fails by itself lets the others pass and is tried again this much later.
 SET_ASIDE = timedelta(minutes=10)
 _LOG = logger("publish")
@@ -48,6 +48,8 @@ class PublishParts:
     """What the pipeline works with; `reader` is its own."""
 
     progress: Progress
+    queue: DeliveryQueue
+    bandwidth: Bandwidth
     recent: RecentDeliveries
     reader: SpoolReader
     sender: Sender
@@ -63,11 +65,6 @@ class Pipeline:
         self._parts = parts
         self._limits = limits
         self._flights: deque[Flight] = deque()
-        self._queue: deque[LedgerEntry] = deque()
-        # The ledger's counts of changes when the queue was filled; None: ask it again.
-        self._asked_at_change: int | None = None
-        self._asked_at = 0.0
-        self._queued_at_change = 0
         self._landed: list[tuple[str, datetime]] = []
         self._landed_bytes = 0
         self._boarded_bytes = 0
@@ -117,8 +114,7 @@ class Pipeline:
         while self._flights:
             self._flights.popleft().close()
         self._boarded_bytes = 0
-        self._queue.clear()
-        self._asked_at_change = None
+        self._parts.queue.forget()
 
     # -- acknowledgements
 
@@ -144,7 +140,7 @@ class Pipeline:
             except PoisonError as problem:
                 self._too_large(flight, problem)
                 moved = True
-            # The order of acceptance: nobody's event overtakes the one before it.
+            # The order of the queue: nobody's event overtakes the one before it.
             may_send_event = may_send_event and (flight.event is not None or flight.is_over)
         return moved
 
@@ -152,7 +148,7 @@ class Pipeline:
         self._remove(flight)
         assert flight.published_at is not None
         if flight.published_to != self._published_to:
-            self._asked_at_change = None
+            self._parts.queue.ask_again()
             return  # to a log that is gone: spooled still
         self._landed.append((flight.entry.delivery_id, flight.published_at))
         self._landed_bytes += flight.entry.size_bytes
@@ -215,7 +211,9 @@ class Pipeline:
         clock = self._parts.clock
         end = clock.monotonic() + STEP_SLICE_S
         moved = False
-        while clock.monotonic() < end:
+        bandwidth = self._parts.bandwidth
+        # Asked first: what waits for the limit is not begun, so that a more urgent one may come.
+        while bandwidth.is_open() and clock.monotonic() < end:
             flight = self._flights[-1] if self._flights else None
             if flight is None or flight.is_boarded:
                 flight = self._begin() if may_begin else None
@@ -225,7 +223,7 @@ class Pipeline:
             if not self._has_room():
                 break
             try:
-                flight.send_chunk(clock.now())
+                bandwidth.take(flight.send_chunk(clock.now()))
             except SpoolCorrupt as problem:
                 self._remove(flight)
                 self._set_aside(flight.entry, f"rotten in the spool: {problem}")
@@ -244,10 +242,11 @@ class Pipeline:
         """The next delivery's flight, or None: nothing to do, or a limit is reached."""
         if len(self._flights) >= FLIGHTS_MAX or not self._has_room_for_another():
             return None
-        entry = self._next_entry()
+        in_hand = {flight.entry.delivery_id for flight in self._flights}
+        entry = self._parts.queue.front(in_hand)
         if entry is None or not self._fits_window(entry):
             return None
-        self._queue.popleft()
+        self._parts.queue.take()
         try:
             recent = self._parts.recent.take(entry.delivery_id)
             delivery = recent or facts_of(self._parts.reader, entry)
@@ -266,28 +265,6 @@ class Pipeline:
 
     def _has_room_for_another(self) -> bool:
         return not self._flights or self._has_room()
-
-    def _next_entry(self) -> LedgerEntry | None:
-        """The queue's front, as the ledger knows it now; the ledger is asked after changes only."""
-        progress = self._parts.progress
-        if self._queued_at_change != progress.other_changes:
-            self._queue.clear()
-            self._asked_at_change = None
-        if not self._queue and self._may_find_more():
-            self._queued_at_change = progress.other_changes
-            self._asked_at_change = progress.spooled_changes
-            self._asked_at = self._parts.clock.monotonic()
-            in_hand = {flight.entry.delivery_id for flight in self._flights}
-            found = progress.next_spooled(QUEUE_MAX, self._parts.clock.now(), in_hand)
-            self._queue.extend(found)
-            if len(found) == QUEUE_MAX:
-                self._asked_at_change = None
-        return self._queue[0] if self._queue else None
-
-    def _may_find_more(self) -> bool:
-        """What was set aside comes back by time alone."""
-        is_changed = self._asked_at_change != self._parts.progress.spooled_changes
-        return is_changed or self._parts.clock.monotonic() - self._asked_at >= ASK_AGAIN_S
 
     def _fits_window(self, entry: LedgerEntry) -> bool:
         held = self._parts.progress.window_bytes() + self._boarded_bytes

@@ -11,6 +11,7 @@ import orjson
 
 from contracts.events import ReceiptEntry, StatusTotal
 from edge_gateway.forward_health import ForwardHealth
+from edge_gateway.priorities import NO_PRIORITIES, Priorities
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import AssociationFacts, ReceiptLedger
 from edge_gateway.progress_rows import LedgerEntry, NewDelivery
@@ -48,12 +49,15 @@ class SpoolFeed:
         receipts: ReceiptLedger,
         recent: RecentDeliveries,
         health: ForwardHealth,
+        *,
+        priorities: Priorities = NO_PRIORITIES,
     ) -> None:
         self._reader = reader
         self._progress = progress
         self._receipts = receipts
         self._recent = recent
         self._health = health
+        self._priorities = priorities
         self.has_caught_up = False
         self._is_rebuilding = False
 
@@ -141,6 +145,7 @@ class SpoolFeed:
                 size_bytes=delivery.size_bytes,
                 received_at=delivery.received_at,
                 has_receipt=is_remnant,
+                priority=self._priorities.of(delivery.calling_ae_title, delivery.sop_class_uid),
             )
         )
         if not is_remnant:

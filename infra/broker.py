@@ -48,17 +48,25 @@ def partition_for_key(key: bytes, partitions: int) -> int:
 
 
 class KafkaPublisher:
-    """`infra.seams.Publisher` on two idempotent producers: payload plain, events as zstd.
+    """`infra.seams.Publisher` on two idempotent producers: payload as asked, events as zstd.
 
+    `payload_compression` None sends payload as it is, else by Kafka's name of a codec.
     Both are made at first use and while no broker can be reached; one that the client gave up
     is replaced for later records. Safe from any thread.
     """
 
-    def __init__(self, kafka: KafkaSettings, origin: Origin, clock: Clock) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        origin: Origin,
+        clock: Clock,
+        *,
+        payload_compression: str | None = None,
+    ) -> None:
         self._prefix = kafka.topic_prefix
         self._origin = origin
         self._clock = clock
-        self._plain = _Lane(kafka, None, PAYLOAD_BATCH_BYTES)
+        self._payload = _Lane(kafka, payload_compression, PAYLOAD_BATCH_BYTES)
         self._zstd = _Lane(kafka, "zstd", EVENT_BATCH_BYTES)
 
     def publish(self, record: OutgoingRecord) -> PendingPublication:
@@ -68,7 +76,7 @@ class KafkaPublisher:
         """
         topic = topics.BY_NAME.get(record.topic.removesuffix(".dlq"))
         _check_size(record, topic)
-        lane = self._plain if topic and topic.compression != "zstd" else self._zstd
+        lane = self._payload if topic and topic.compression != "zstd" else self._zstd
         return lane.send(self._prefix + record.topic, record)
 
     def publish_event(self, event: Event, key: bytes, event_id: str) -> PendingPublication:
@@ -86,7 +94,7 @@ class KafkaPublisher:
     def close(self) -> None:
         """Gives up what is not acknowledged; waits 5 s at most."""
         deadline = self._clock.monotonic() + CLOSE_TIMEOUT_S
-        for lane in (self._plain, self._zstd):
+        for lane in (self._payload, self._zstd):
             lane.close(max(0.0, deadline - self._clock.monotonic()))
 
 

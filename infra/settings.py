@@ -25,6 +25,7 @@ from contracts.failures import FatalError
 from infra.settings_admission import AdmitRule
 from infra.settings_commitment import CommitmentSettings
 from infra.settings_errors import explain
+from infra.settings_forwarding import ForwardingSettings
 from infra.settings_proofs import ProofSettings
 from infra.settings_section import Section
 
@@ -135,6 +136,7 @@ class GatewaySettings(Section):
     publish_in_flight_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     state_interval_s: float = Field(default=10.0, gt=0, le=60)
     receipt_page_age_s: float = Field(default=60.0, gt=0, le=60)
+    forwarding: ForwardingSettings = ForwardingSettings()
     commitment: CommitmentSettings = CommitmentSettings()
 
     @model_validator(mode="after")
@@ -146,13 +148,16 @@ class GatewaySettings(Section):
 
 
 class ConsumerSettings(Section):
-    """Batches, deadlines and the metrics port of one consumer; None takes the consumer's own."""
+    """Batches, deadlines and the metrics port of one consumer; None takes the consumer's own.
+
+    `memory_bytes_max` (packs held in memory; 0 puts each on the scratch disk) and
+    `transfers_at_once` belong to object-archive and dr-replica; elsewhere they are refused.
+    """
 
     http_port: int = Field(default=0, ge=0, le=65_535)
     batch_records_max: int | None = Field(default=None, ge=1, le=100_000)
     batch_bytes_max: int | None = Field(default=None, ge=1)
     batch_age_ms_max: int | None = Field(default=None, ge=0, le=60_000)
-    # Of object-archive and dr-replica alone: packs in memory, and how many are on their way.
     memory_bytes_max: int | None = Field(default=None, ge=0)
     transfers_at_once: int | None = Field(default=None, ge=1, le=8)
 

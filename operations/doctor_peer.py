@@ -16,7 +16,8 @@ from edge_gateway.admission import ANY
 from edge_gateway.association.contexts import LAST_CHOICE_SYNTAXES
 from edge_gateway.receive import association_limits, spool_limits
 from edge_gateway.scu import Peer
-from infra.settings import AdmitRule, GatewaySettings, Settings
+from infra.settings import GatewaySettings, Settings
+from infra.settings_admission import AdmitRule
 from operations.doctor_engines import reachable_host
 from operations.doctor_processes import own_port_context, rules_for, try_echo
 from operations.uid_names import uid_name
