@@ -9,7 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 
-from consumers import dr_replica, metadata_index, object_archive, usage_analytics
+from consumers import (
+    custody_proof,
+    dr_replica,
+    metadata_index,
+    object_archive,
+    usage_analytics,
+)
 from consumers.spec import ConsumerSpec
 from contracts.failures import FatalError
 from infra.settings import Settings
@@ -19,6 +25,7 @@ CATALOG: tuple[ConsumerSpec, ...] = (
     metadata_index.SPEC,
     dr_replica.SPEC,
     usage_analytics.SPEC,
+    custody_proof.SPEC,
 )
 
 # `object-archive-2` is a further member of the group `object-archive`.

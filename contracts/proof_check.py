@@ -67,7 +67,7 @@ class SiteCheck:
             return
         at = self._position
         if first != at:
-            self._break(at, f"leaves {at} to {first - 1} are missing")
+            self._break_since_root(f"leaves {at} to {first - 1} are missing", max(at + 1, first))
             return
         try:
             segment = decode_segment(data)

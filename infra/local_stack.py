@@ -17,6 +17,7 @@ CONSUMER_HTTP_PORTS = {
     "metadata-index": 9232,
     "dr-replica": 9233,
     "usage-analytics": 9234,
+    "custody-proof": 9235,
 }
 LOCAL_GATEWAYS = {"north": (11112, 9212, 9222), "south": (11113, 9213, 9223)}
 KAFKA_PORT, KAFKA_CONTROLLER_PORT = 9092, 9093
@@ -40,12 +41,23 @@ def local_stack_tree(state_directory: Path, port_offset: int) -> dict[str, Any]:
             name: _gateway(name, ports, state_directory, port_offset)
             for name, ports in LOCAL_GATEWAYS.items()
         },
-        "consumers": {
-            name: {"http_port": port + port_offset} for name, port in CONSUMER_HTTP_PORTS.items()
+        "consumers": _consumers(port_offset),
+        "proofs": {
+            "key_file": str(state_directory / "proofs" / "signing.key"),
+            "root_interval_s": 60,
         },
         "schema_registry": {"port": REGISTRY_PORT + port_offset},
         "scratch_directory": str(state_directory / "scratch"),
     }
+
+
+def _consumers(port_offset: int) -> dict[str, dict[str, Any]]:
+    consumers: dict[str, dict[str, Any]] = {
+        name: {"http_port": port + port_offset} for name, port in CONSUMER_HTTP_PORTS.items()
+    }
+    # Whoever tries Hilum out asks for a proof at once; a site can wait a minute for its leaves.
+    consumers["custody-proof"]["batch_age_ms_max"] = 1_000
+    return consumers
 
 
 def _site(name: str, port_offset: int) -> dict[str, Any]:

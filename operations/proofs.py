@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consumers.custody_proof import SPEC
+from contracts.failures import RetryableError
 from contracts.proof_check import Checked, SiteCheck, SiteVerdict, first_difference, judge
 from contracts.proof_records import ProofFormatError, decode_root, root_key, segment_key
 from contracts.proof_signing import VerifyingKey
-from infra.cluster_view import ClusterView
+from infra.cluster_view import ClusterView, TopicLag
 from infra.connect import Engines
 from operations.proof_store import SiteProofs, list_proofs
 
@@ -153,9 +154,8 @@ def _wait_for_writer(
     view = ClusterView(engines.settings.kafka)
     try:
         while True:
-            lags = view.group_lag(SPEC.name, [topic.name for topic in SPEC.inputs])
+            behind = _behind(view, until)
             since_s = time.monotonic() - began
-            behind = [lag for lag in lags.values() if lag.records]
             if all(lag.seconds is not None and lag.seconds < since_s for lag in behind):
                 return ()
             records = sum(lag.records for lag in behind)
@@ -165,6 +165,19 @@ def _wait_for_writer(
             time.sleep(POLL_S)
     finally:
         view.close()
+
+
+def _behind(view: ClusterView, until: float) -> list[TopicLag]:
+    """The topics with records ahead. Raises RetryableError where nobody could say in time."""
+    while True:
+        try:
+            lags = view.group_lag(SPEC.name, [topic.name for topic in SPEC.inputs])
+        except RetryableError:  # a coordinator that moves, or that a new group has not got yet
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return [lag for lag in lags.values() if lag.records]
 
 
 def _answered(engines: Engines) -> dict[str, int]:

@@ -41,7 +41,7 @@ def show_proofs(document: ProofDocument) -> None:
                 proof.site,
                 proof.position,
                 "yes" if proof.root else "not yet",
-                "yes" if proof.holds else "no",
+                ("yes" if proof.holds else "no") if proof.root else None,
             )
             for proof in document.proofs
         ),

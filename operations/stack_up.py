@@ -86,6 +86,7 @@ def bring_up(start: Start, was_running: bool) -> StackReport:
         )
     ports = consumer_ports()
     settings = make_settings(files, options.port_offset, options.settings_overlay, ports)
+    _ensure_proof_key(start, settings)
     if not was_running:
         _end_leftovers(start)
     _look_at_machine(start, settings, was_running)
@@ -102,6 +103,18 @@ def bring_up(start: Start, was_running: bool) -> StackReport:
         settings.scratch_directory.mkdir(parents=True, exist_ok=True)
     _start_and_wait(start, services, SERVICES_READY_TIMEOUT_S)
     return _report(start, was_running)
+
+
+def _ensure_proof_key(start: Start, settings: Settings) -> None:
+    """A laboratory's key for custody proofs; one that the settings name elsewhere is not ours."""
+    path = settings.proofs.key_file
+    if path is None or path.exists() or start.files.state_directory not in path.parents:
+        return
+    # Here: a start that has its key needs no cryptography for it.
+    from operations.proof_keys import make_key
+
+    start.changes.append(f"key for custody proofs {make_key(path).key_id[:16]}")
+    start.progress(start.changes[-1])
 
 
 def _end_leftovers(start: Start) -> None:

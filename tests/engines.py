@@ -37,6 +37,7 @@ from infra.engines.program import Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
 from operations.ports import free_port_offset
+from operations.proof_keys import make_key
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
@@ -146,6 +147,10 @@ def isolated_settings(settings: Settings, directory: Path) -> Settings:
     for consumer in tree["consumers"].values():
         consumer["http_port"] = 0
     tree["schema_registry"]["port"] = 0
+    key_file = directory / "proof.key"
+    if not key_file.exists():
+        make_key(key_file)
+    tree["proofs"]["key_file"] = str(key_file)
     tree["scratch_directory"] = str(directory / "scratch")
     return validate(tree, "tests")
 

@@ -14,9 +14,12 @@ def remove_object(store: ObjectStoreSettings, key: str) -> None:
     _client(store).remove_object(store.bucket, key)
 
 
-def overwrite_object(store: ObjectStoreSettings, key: str) -> None:
+def overwrite_object(
+    store: ObjectStoreSettings,
+    key: str,
+    data: bytes = b"these are not the bytes whose hash the key is",
+) -> None:
     """The object has other bytes."""
-    data = b"these are not the bytes whose hash the key is"
     _client(store).put_object(store.bucket, key, io.BytesIO(data), len(data))
 
 

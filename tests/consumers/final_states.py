@@ -6,8 +6,11 @@ A consumer of the catalogue without a check here fails the conformance suite.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+
+import orjson
 
 from contracts.events import (
     CustodyRecorded,
@@ -18,7 +21,11 @@ from contracts.events import (
     UsageInterval,
 )
 from contracts.pack_reading import read_pack
+from contracts.proof_check import SiteCheck
+from contracts.proof_leaves import LeafKind
+from contracts.proof_records import decode_segment
 from infra.seams import Database, ObjectStore
+from operations.proof_store import list_proofs
 from tests.consumers.bus import eventually
 from tests.consumers.story import Delivery
 from tests.consumers.world import World
@@ -83,11 +90,34 @@ def usage_analytics(world: World, told: Sequence[Delivery]) -> None:
     eventually(lambda: totals() == wanted, f"intervals that sum up to {wanted}")
 
 
+def custody_proof(world: World, told: Sequence[Delivery]) -> None:
+    """Every fact of a delivery is a leaf at both stores, once, and the chains hold."""
+    for site in (world.engines.primary, world.engines.dr):
+        leaves: Counter[tuple[str, str, str]] = Counter()
+        for proofs in list_proofs(site.object_store).values():
+            check = SiteCheck(proofs.site, (), ())
+            for first, data in proofs.segments(proofs.firsts):
+                check.add(first, data or b"")
+                facts = [orjson.loads(leaf) for leaf in decode_segment(data or b"").leaves]
+                leaves.update(
+                    (fact["kind"], fact["delivery_id"], fact["content_sha256"])
+                    for fact in facts
+                    if fact["kind"] != LeafKind.ENDED
+                )
+            assert check.end().fault is None
+        assert leaves == Counter(
+            (kind.value, d.event.delivery_id, d.event.content.content_sha256)
+            for d in told
+            for kind in (LeafKind.ANSWERED, LeafKind.ARCHIVED, LeafKind.REPLICATED)
+        )
+
+
 FINAL_STATES: dict[str, FinalState] = {
     "object-archive": object_archive,
     "dr-replica": dr_replica,
     "metadata-index": metadata_index,
     "usage-analytics": usage_analytics,
+    "custody-proof": custody_proof,
 }
 
 
