@@ -7,7 +7,7 @@ first is seen within RANK_AGAIN_S. Must not judge a delivery.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from edge_gateway.priority_view import PriorityView
 from edge_gateway.progress import Progress
@@ -36,12 +36,15 @@ class DeliveryQueue:
         self._asked_at = 0.0
         self._queued_at_change = 0
 
-    def front(self, in_hand: Collection[str]) -> LedgerEntry | None:
-        """The next delivery that is spooled and not in hand, as the ledger knows it now."""
+    def front(self, in_hand: Callable[[], Collection[str]]) -> LedgerEntry | None:
+        """The next delivery that is spooled and not in hand, as the ledger knows it now.
+
+        `in_hand` is called only where the ledger is asked.
+        """
         if self._queued_at_change != self._progress.other_changes or self._is_outranked():
             self.forget()
         if not self._entries and self._may_find_more():
-            self._ask(in_hand)
+            self._ask(in_hand())
         return self._entries[0] if self._entries else None
 
     def take(self) -> None:

@@ -242,8 +242,7 @@ class Pipeline:
         """The next delivery's flight, or None: nothing to do, or a limit is reached."""
         if len(self._flights) >= FLIGHTS_MAX or not self._has_room_for_another():
             return None
-        in_hand = {flight.entry.delivery_id for flight in self._flights}
-        entry = self._parts.queue.front(in_hand)
+        entry = self._parts.queue.front(self._in_hand)
         if entry is None or not self._fits_window(entry):
             return None
         self._parts.queue.take()
@@ -262,6 +261,9 @@ class Pipeline:
         self._flights.append(flight)
         self._boarded_bytes += entry.size_bytes
         return flight
+
+    def _in_hand(self) -> set[str]:
+        return {flight.entry.delivery_id for flight in self._flights}
 
     def _has_room_for_another(self) -> bool:
         return not self._flights or self._has_room()

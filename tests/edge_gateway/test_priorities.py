@@ -100,11 +100,11 @@ def test_an_urgent_arrival_overtakes_a_queue_that_is_full(progress: Progress) ->
     queue = DeliveryQueue(progress, clock, PriorityView(progress.connection, STEP))
     for sequence in range(QUEUE_MAX + 50):
         add(progress, sequence, 5)
-    first = queue.front(set())
+    first = queue.front(set)
     assert first is not None and first.delivery_id == "d0"
     urgent = add(progress, 9_999, 1, 3.0)
     clock.advance(RANK_AGAIN_S)
-    second = queue.front({"d0"})
+    second = queue.front(lambda: {"d0"})
     assert second is not None and second.delivery_id == urgent
 
 
