@@ -43,7 +43,7 @@ def found(settings: Settings) -> dict[tuple[str, str], Finding]:
 def nowhere(directory: Path) -> dict[str, Any]:
     """Settings whose ports nobody listens on."""
     tree = local_stack_tree(directory, 0)
-    ports = iter(free_ports(16))
+    ports = iter(free_ports(24))
     tree["kafka"]["bootstrap_servers"] = f"127.0.0.1:{next(ports)}"
     for site in ("primary", "dr"):
         tree[site]["object_store"]["endpoint"] = f"127.0.0.1:{next(ports)}"
