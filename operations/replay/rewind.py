@@ -20,6 +20,8 @@ from infra.settings import Settings
 from operations.replay.stopped import consumer_stopped
 
 BEGINNING = "beginning"
+# Whose rows and objects are keyed by what is in the records, so that a repetition is no change.
+REPEATABLE = ("metadata-index", "usage-analytics", "dr-replica")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ def _topics_of(consumer: str) -> list[str]:
         raise FatalError(
             "the history of object-archive is the bucket: payload is gone after hours",
             "see `hilum dlq redrive` for what it refused",
+        )
+    if consumer not in REPEATABLE:
+        raise FatalError(
+            f"{consumer} does not read history again", f"that do: {', '.join(REPEATABLE)}"
         )
     return [topic.name for topic in spec_of(consumer).inputs]
 
