@@ -197,7 +197,7 @@ def test_an_acknowledgement_without_an_offset_is_none(kafka: KafkaSettings) -> N
     future = FutureRecordMetadata(produced, 0, 0, None, 1, 1, 0)
     produced.success((-1, -1, None))
     with publisher_for(kafka) as publisher, pytest.raises(RetryableError, match="without an"):
-        _Pending(publisher._plain, None, future, "t").result(1.0)
+        _Pending(publisher._payload, None, future, "t").result(1.0)
 
 
 def test_a_publisher_may_be_used_from_many_threads(kafka: KafkaSettings) -> None:
