@@ -32,8 +32,8 @@ CELLS: dict[str, Cell] = {
 }
 FULL_ONLY = frozenset({"whole.small-4"})
 # What a turn sends takes this long to come through: gathering (2 s at most) must not dominate.
-SEND_S = {Mode.QUICK: 3.0, Mode.FULL: 10.0}
-HALF_LOAD_S = {Mode.QUICK: 6.0, Mode.FULL: 30.0}
+SEND_S = {Mode.QUICK: 2.4, Mode.FULL: 10.0}
+HALF_LOAD_S = {Mode.QUICK: 5.0, Mode.FULL: 30.0}
 PEER_S = {Mode.QUICK: 0.8, Mode.FULL: 3.0}
 STUDY_INSTANCES = 1_000
 WARM_UP_INSTANCES = 200
