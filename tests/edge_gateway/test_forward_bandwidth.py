@@ -34,7 +34,8 @@ def test_payload_waits_for_the_schedule_and_receipts_and_custody_go_on(
     process = start_forwarder(settings)
     eventually(lambda: len(centre.receipts()) == 1, process.log())
     assert process.readiness() == (True, "payload waits for the end of a window of the schedule")
-    assert not centre.received() and centre.deliveries_in("spooled") == 3
+    eventually(lambda: centre.deliveries_in("spooled") == 3, process.log())
+    assert not centre.received()
     assert process.stop() == 0
     process = start_forwarder(north_settings)
     eventually(lambda: len(centre.received()) == 3, "the window is over")
