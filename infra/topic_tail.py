@@ -103,19 +103,18 @@ class TopicTail:
         A record behind its end may be among the last ones. Raises as `poll` does, RetryableError
         also when nothing moves for STALLED_S_MAX.
         """
-        behind = {number for number, end in ends.items() if self.position(number) < end}
+        positions = {number: self.position(number) for number in ends}
         moved_at = time.monotonic()
-        while behind:
-            polled = self.poll(_POLL_S)
-            yield polled
-            left = {number for number in behind if self.position(number) < ends[number]}
-            if polled or left != behind:
+        while behind := [number for number, end in ends.items() if positions[number] < end]:
+            yield self.poll(_POLL_S)
+            now_at = {number: self.position(number) for number in behind}
+            if any(at > positions[number] for number, at in now_at.items()):
                 moved_at = time.monotonic()
-            elif time.monotonic() - moved_at > STALLED_S_MAX:
+            positions.update(now_at)
+            if time.monotonic() - moved_at > STALLED_S_MAX:
                 raise RetryableError(
                     f"reading {self._topic}: nothing came for {STALLED_S_MAX:.0f} s"
                 )
-            behind = left
 
     def close(self) -> None:
         """Releases the connections."""
@@ -161,21 +160,8 @@ def read_all(
     tail = TopicTail(kafka, topic, partitions)
     try:
         ends = tail.end_offsets()
-        begins = tail.beginning_offsets()
-        open_partitions = {number for number, end in ends.items() if begins[number] < end}
-        positions = dict(begins)
-        moved_at = time.monotonic()
-        while open_partitions:
-            for record in tail.poll(_POLL_S):
-                if record.offset < ends[record.partition]:
-                    yield record
-            now_at = {number: tail.position(number) for number in open_partitions}
-            if any(now_at[number] > positions[number] for number in open_partitions):
-                moved_at = time.monotonic()
-            positions.update(now_at)
-            open_partitions = {n for n in open_partitions if positions[n] < ends[n]}
-            if time.monotonic() - moved_at > STALLED_S_MAX:
-                raise RetryableError(f"reading {topic}: nothing came for {STALLED_S_MAX:.0f} s")
+        for polled in tail.read_until(ends):
+            yield from (record for record in polled if record.offset < ends[record.partition])
     finally:
         tail.close()
 
