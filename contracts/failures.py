@@ -37,10 +37,14 @@ class PoisonError(HilumError):
 
 
 class FatalError(HilumError):
-    """Credentials, a missing table or topic, a broken invariant. `next_step` is for a person."""
+    """Credentials, a missing table or topic, a broken invariant. `next_step` is for a person.
+
+    The text has both, `problem` is the text without the step.
+    """
 
     def __init__(self, message: str, next_step: str = "") -> None:
         super().__init__(f"{message}. Next step: {next_step}" if next_step else message)
+        self.problem = message
         self.next_step = next_step
 
 

@@ -71,7 +71,7 @@ class Admission:
         calling AE title or network, or another's certificate: 1/1/3. Wrong called AE title:
         1/1/7 (PS3.8 9.3.4).
         """
-        callers = [rule for rule in self._gateway.admit if _is_caller(rule, calling, address)]
+        callers = [rule for rule in self._gateway.admit if is_caller(rule, calling, address)]
         if not callers:
             return Refusal(status.UNKNOWN_CALLING, "no rule for this AE title and network")
         if self._is_bound(calling):
@@ -153,7 +153,8 @@ def _is_loopback(bind: str) -> bool:
         return bind == "localhost"
 
 
-def _is_caller(rule: AdmitRule, calling: str, address: str) -> bool:
+def is_caller(rule: AdmitRule, calling: str, address: str) -> bool:
+    """Whether a rule is about this calling AE title from that address, any certificate aside."""
     if not calling or rule.calling_ae_title.strip() not in (ANY, calling):
         return False
     return ipaddress.ip_address(address) in rule.network

@@ -9,17 +9,18 @@ import ssl
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from contracts.failures import FatalError
+from edge_gateway.association.certificate_watch import EXPIRY_WARNING
+from edge_gateway.association.tls import no_password
 from infra.settings import GatewayTls, Settings
 
 if TYPE_CHECKING:
     from infra.certificates import CertificateFacts
 
-EXPIRY_WARNING = timedelta(days=30)
 _RENEW = "put a renewed one in its place; a running gateway takes it within seconds"
 
 
@@ -87,8 +88,7 @@ def _judge_file(setting: str, path: Path, now: datetime) -> list[CertificateFind
     try:
         certificates = _read(path)
     except FatalError as failure:
-        text = str(failure).partition(". Next step")[0]
-        return [CertificateFinding("error", setting, str(path), text, failure.next_step)]
+        return [CertificateFinding("error", setting, str(path), failure.problem, failure.next_step)]
     return [_judge(setting, path, facts, now) for facts in certificates]
 
 
@@ -113,7 +113,7 @@ def _judge_key(setting: str, tls: GatewayTls) -> Iterator[CertificateFinding]:
     try:
         mode = path.stat().st_mode
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            tls.certificate_file, path, password=_no_password
+            tls.certificate_file, path, password=no_password
         )
     except (OSError, ValueError) as cause:  # ssl.SSLError is an OSError
         reason = getattr(cause, "reason", None) or getattr(cause, "strerror", None) or cause
@@ -125,11 +125,6 @@ def _judge_key(setting: str, tls: GatewayTls) -> Iterator[CertificateFinding]:
         yield CertificateFinding("warning", setting, str(path), seen, f"chmod 600 {path}")
         return
     yield CertificateFinding("ok", setting, str(path), "fits its certificate, owner only", "")
-
-
-def _no_password() -> str:
-    # Without this OpenSSL would ask for one on the terminal.
-    raise ValueError("it is encrypted")
 
 
 def _read(path: Path) -> tuple[CertificateFacts, ...]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_gateway.association.certificate_watch import EXPIRY_WARNING
 from infra.settings import Settings
-from operations.certs import EXPIRY_WARNING, expiring
+from operations.certs import expiring
 from operations.findings import Check, Finding
 
 

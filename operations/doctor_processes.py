@@ -11,11 +11,10 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from consumers.catalog import CATALOG
 from contracts.failures import FatalError
-from edge_gateway.admission import ANY, check_exposure
+from edge_gateway.admission import ANY, check_exposure, is_caller
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.association.pdu import ProtocolError
 from edge_gateway.scu import AssociationRejected, Peer, TlsClient, client_context, echo
@@ -86,12 +85,7 @@ def try_echo(peer: Peer) -> Echoed:
 
 def rules_for(gateway: GatewaySettings, calling: str, address: str) -> list[AdmitRule]:
     """The rules that let this calling AE title in from that address, any certificate aside."""
-    where = ipaddress.ip_address(address)
-    return [
-        rule
-        for rule in gateway.admit
-        if rule.calling_ae_title.strip() in (ANY, calling) and where in rule.network
-    ]
+    return [rule for rule in gateway.admit if is_caller(rule, calling, address)]
 
 
 def own_port_context() -> ssl.SSLContext:
@@ -144,8 +138,8 @@ def _exposure(name: str, gateway: GatewaySettings) -> Finding:
     try:
         exposure = check_exposure(gateway)
     except FatalError as refused:
-        seen = str(refused).removesuffix(f". Next step: {refused.next_step}")
-        return judge(f"gateway {name}", "exposure", "error", seen, (wanted[0], refused.next_step))
+        wanted = (wanted[0], refused.next_step)
+        return judge(f"gateway {name}", "exposure", "error", refused.problem, wanted)
     is_open = gateway.allow_plain_text_beyond_loopback and gateway.tls is None
     return judge(f"gateway {name}", "exposure", "warning" if is_open else "ok", exposure, wanted)
 
@@ -189,6 +183,9 @@ def _served_certificate(
 
     Whom it is signed by is not judged: the modalities decide whom they believe.
     """
+    # Not above: 45 ms that every other command would pay at its start.
+    from infra.certificates import describe, read_certificates
+
     context = own_port_context()
     address = (reachable_host(gateway.bind), gateway.dicom_port)
     try:
@@ -199,18 +196,11 @@ def _served_certificate(
             served, version = secured.getpeercert(binary_form=True), secured.version()
     except OSError as problem:
         return judge(subject, "TLS", "error", str(problem), wanted)
-    if served != _first_certificate(tls.certificate_file):
+    if describe(served or b"") != read_certificates(tls.certificate_file)[0]:
         seen = f"{version}, with another certificate than {tls.certificate_file}"
         fix = "kill -HUP the receive process (./hilum status names it): it reads the files again"
         return judge(subject, "TLS", "warning", seen, ("the certificate of the file", fix))
     return judge(subject, "TLS", "ok", f"{version}, with the certificate of the file", wanted)
-
-
-def _first_certificate(path: Path) -> bytes:
-    text = path.read_text(encoding="ascii", errors="replace")
-    begin = text.index("-----BEGIN CERTIFICATE-----")
-    end = text.index("-----END CERTIFICATE-----", begin) + len("-----END CERTIFICATE-----")
-    return ssl.PEM_cert_to_DER_cert(text[begin:end])
 
 
 def _peer_checks(settings: Settings) -> list[Check]:

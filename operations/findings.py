@@ -122,7 +122,7 @@ class _Run:
 def _failed(check: Check, cause: BaseException) -> Finding:
     fix, seen = check.fix, str(cause) or type(cause).__name__
     if isinstance(cause, FatalError) and cause.next_step:
-        seen, fix = seen.removesuffix(f". Next step: {cause.next_step}"), cause.next_step
+        seen, fix = cause.problem, cause.next_step
     return Finding(check.subject, check.name, "error", seen, check.expected, fix)
 
 

@@ -111,7 +111,7 @@ def client_context(tls: TlsClient) -> ssl.SSLContext:
         else:
             context.load_verify_locations(tls.ca_file)
         if tls.certificate_file is not None:
-            context.load_cert_chain(tls.certificate_file, tls.key_file, password=_no_password)
+            context.load_cert_chain(tls.certificate_file, tls.key_file, password=no_password)
     except (OSError, ValueError) as cause:  # ssl.SSLError is an OSError
         raise FatalError(
             f"loading the TLS files of a call: {cause}",
@@ -141,7 +141,7 @@ def _load(tls: GatewayTls) -> _Loaded:
     _restrict(context)
     context.num_tickets = _TICKETS
     try:
-        context.load_cert_chain(tls.certificate_file, tls.key_file, password=_no_password)
+        context.load_cert_chain(tls.certificate_file, tls.key_file, password=no_password)
         if tls.client_ca_file is not None:
             context.load_verify_locations(tls.client_ca_file)
     except (OSError, ssl.SSLError, ValueError) as cause:
@@ -166,8 +166,8 @@ def _restrict(context: ssl.SSLContext) -> None:
     context.set_ciphers(TLS_1_2_CIPHERS)
 
 
-def _no_password() -> str:
-    # Without this OpenSSL would ask on the terminal and the process would wait for ever.
+def no_password() -> str:
+    """Refuses an encrypted key: OpenSSL would ask on the terminal, and the process would wait."""
     raise ValueError("the key is encrypted, and no setting holds a password for it")
 
 

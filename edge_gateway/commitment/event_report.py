@@ -18,7 +18,9 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context, build_role
 
+from contracts.failures import FatalError
 from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from edge_gateway.association.tls import TlsClient, client_context
 from edge_gateway.commitment.ledger import DueReport
 from edge_gateway.commitment.request import (
     PUSH_MODEL,
@@ -27,7 +29,7 @@ from edge_gateway.commitment.request import (
     Reference,
 )
 from edge_gateway.status import meaning_of, reject_meaning
-from infra.settings_commitment import CommitmentPeer, CommitmentTls
+from infra.settings_commitment import CommitmentPeer
 
 ALL_COMMITTED = 1
 FAILURES_EXIST = 2
@@ -109,7 +111,7 @@ def report_association(
             [build_role(PUSH_MODEL, scp_role=True)],
             tls_args=_tls(peer),
         )
-    except _FAULTS as cause:
+    except (*_FAULTS, FatalError) as cause:  # the files of our TLS are looked at here, too
         raise NotDelivered(f"associating: {cause}") from cause
     if not association.is_established:
         raise NotDelivered(_why_not(association))
@@ -150,16 +152,8 @@ def _tls(peer: CommitmentPeer) -> tuple[ssl.SSLContext, str] | None:
     if peer.tls is None:
         return None
     assert peer.host is not None
-    return _client_context(peer.tls), peer.host
-
-
-def _client_context(tls: CommitmentTls) -> ssl.SSLContext:
-    """TLS 1.2 or 1.3 (PS3.15 B.12); the peer's certificate has to carry the name we call."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.certificate_file is not None:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
-    return context
+    files = TlsClient(peer.tls.ca_file, peer.tls.certificate_file, peer.tls.key_file)
+    return client_context(files), peer.host
 
 
 def _why_not(association: Association) -> str:
