@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_gateway.levels import MESSAGE_BYTES_MAX, Question, connect, encode_question
@@ -127,14 +127,9 @@ class Confirmations:
         remaining_ms = int((wait.until - time.monotonic()) * 1000)
         if self._connection is None or remaining_ms <= 0:
             return
-        asked = Question(
-            wait.question.delivery_id,
-            wait.question.content_sha256,
-            wait.question.level,
-            remaining_ms,
-        )
+        asked = encode_question(replace(wait.question, within_ms=remaining_ms))
         try:
-            self._connection.send(encode_question(asked), socket.MSG_DONTWAIT)
+            self._connection.send(asked, socket.MSG_DONTWAIT)
         except OSError:
             self._hang_up()
 

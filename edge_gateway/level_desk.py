@@ -44,12 +44,14 @@ class LevelDesk:
     """Listens in the spool's directory from `open` to `close`. Used by one thread."""
 
     def __init__(self, connection: sqlite3.Connection, health: ForwardHealth, clock: Clock) -> None:
-        self._run = connection.execute
+        self._ledger = connection
         self._health = health
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._listening: socket.socket | None = None
         self._open: dict[str, _Open] = {}
+        # The ledger's count of changed rows when all were answered from it; None: look again.
+        self._answered_at_change: int | None = None
         # Until Kafka was asked, nothing is known of its copies.
         self._too_few_copies = "not asked yet"
 
@@ -67,6 +69,7 @@ class LevelDesk:
     def note_copies(self, too_few: str) -> None:
         """What is wrong with the copies that Kafka keeps; '' where they carry level `kafka`."""
         self._too_few_copies = too_few
+        self._answered_at_change = None
         if too_few:
             _LOG.error("level 'kafka' is refused", reason=too_few)
             self._health.impede("levels", f"level 'kafka' is refused: {too_few}")
@@ -112,14 +115,17 @@ class LevelDesk:
                 return
             until = self._clock.monotonic() + question.within_ms / 1000
             self._open[question.delivery_id] = _Open(question, until, connection)
+            self._answered_at_change = None
 
     def _answer(self) -> bool:
-        now = self._clock.monotonic()
+        now, changes = self._clock.monotonic(), self._ledger.total_changes
+        has_news = changes != self._answered_at_change
+        self._answered_at_change = changes
         moved = False
         for delivery_id, waiting in list(self._open.items()):
             if now >= waiting.until:
                 self._open.pop(delivery_id, None)
-            elif self._is_reached(waiting.question):
+            elif has_news and self._is_reached(waiting.question):
                 self._open.pop(delivery_id, None)
                 moved = True
                 try:
@@ -131,7 +137,7 @@ class LevelDesk:
     def _is_reached(self, question: Question) -> bool:
         if question.level is Level.KAFKA and self._too_few_copies:
             return False
-        row = self._run(
+        row = self._ledger.execute(
             "SELECT content_sha256, state, archived_at IS NOT NULL FROM delivery"
             " WHERE delivery_id = ?",
             (question.delivery_id,),

@@ -15,8 +15,8 @@ from itertools import islice
 from operator import itemgetter
 
 from edge_gateway.progress_rows import COLUMNS, LedgerEntry, entry_of, microseconds
+from infra.settings_forwarding import PRIORITIES
 
-PRIORITIES = range(1, 10)
 _MICROSECOND = timedelta(microseconds=1)
 
 

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 
 from edge_gateway.progress_rows import DeliveryState
+from infra.settings_forwarding import PRIORITY_USUAL
 from infra.telemetry import logger
 
 SCHEMA_VERSION = 1
@@ -17,6 +18,7 @@ BUSY_TIMEOUT_S = 5.0
 # Pages of 4 KiB that the write-ahead log may grow to before it is folded back.
 CHECKPOINT_PAGES = 4_000
 _LOG = logger("progress")
+_PRIORITY = f"priority INTEGER NOT NULL DEFAULT {PRIORITY_USUAL}"
 
 
 # `sequence` is the spool's, the order of acceptance. `segment` is NULL and `facts` the record's own
@@ -46,7 +48,7 @@ CREATE TABLE delivery (
     resolved_at INTEGER,
     retry_not_before INTEGER NOT NULL DEFAULT 0,
     problem TEXT,
-    priority INTEGER NOT NULL DEFAULT 5
+    {_PRIORITY}
 );
 CREATE INDEX delivery_spooled ON delivery (sequence) WHERE state = 'spooled';
 CREATE INDEX delivery_published ON delivery (published_at) WHERE state = 'published';
@@ -167,7 +169,7 @@ def _complete(connection: sqlite3.Connection) -> None:
     """Adds the column that ledgers of former times lack; they stay readable for both."""
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(delivery)")}
     if "priority" not in columns:
-        connection.execute("ALTER TABLE delivery ADD COLUMN priority INTEGER NOT NULL DEFAULT 5")
+        connection.execute(f"ALTER TABLE delivery ADD COLUMN {_PRIORITY}")
 
 
 def _created(connection: sqlite3.Connection, gateway_id: str) -> sqlite3.Connection:

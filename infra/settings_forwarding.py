@@ -17,7 +17,8 @@ from infra.settings_section import Section
 MIB = 1024 * 1024
 DAY_MINUTES = 24 * 60
 TIME_OF_DAY = "^[0-2][0-9]:[0-5][0-9]$"
-# Between 1 (first) and 9, so that a rule can go either way.
+# The first number goes first; the usual one is between, so that a rule can go either way.
+PRIORITIES = range(1, 10)
 PRIORITY_USUAL = 5
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -61,7 +62,7 @@ class PriorityRule(Section):
     calling_ae_title: str = Field(default="*", min_length=1, max_length=16)
     # As the SOP class tells it: nobody has read the data set yet.
     modality: str | None = None
-    priority: int = Field(ge=1, le=9)
+    priority: int = Field(ge=PRIORITIES[0], le=PRIORITIES[-1])
 
     @model_validator(mode="after")
     def _is_told_by_a_class(self) -> PriorityRule:
