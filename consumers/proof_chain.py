@@ -137,13 +137,10 @@ class ProofChain:
             state.follow(leaf, identity, is_signed=False)
 
     def _store(self, key: str, data: bytes) -> None:
-        is_stored = False
-        try:
-            self._objects.put(key, data)
-            is_stored = True
-        finally:
-            if not is_stored:
-                self._state = None
+        # Forgotten until it is known to be stored: after a failure it is read again.
+        state, self._state = self._state, None
+        self._objects.put(key, data)
+        self._state = state
 
     def _loaded(self) -> _State:
         if self._state is None:

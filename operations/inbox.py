@@ -207,9 +207,6 @@ class Inbox:
 
         StoreScu().send(_instances(items), self._peer, on_result)
 
-    def _item(self, file: Complete, scratch: Path) -> Item:
-        return Item(file, gather(parts_of(file.path, scratch), None, lambda: None))
-
     def _after(self, items: list[Item]) -> int:
         """Sets apart what failed; how many stay because they may be taken later."""
         any_end = any(item.stored or item.refused for item in items)

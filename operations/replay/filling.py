@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consumers.index_input import size_bytes
-from consumers.metadata_index import MetadataIndex
+from consumers.metadata_index import LIMITS, MetadataIndex
 from consumers.spec import Record
 from contracts.events import InstanceReceived
 from contracts.failures import PoisonError
 from infra.connect import Engines
 from infra.seams import Database
 
-BATCH_RECORDS_MAX = 5_000
-BATCH_BYTES_MAX = 32 * 1024 * 1024
+BATCH_RECORDS_MAX, BATCH_BYTES_MAX = LIMITS.records_max, LIMITS.bytes_max
 TELL_S = 1.0
 
 Tell = Callable[[str], None]
@@ -75,13 +74,15 @@ class Filler:
 
         Returns when the batch before is done. Raises what writing that one raised.
         """
-        self._wait()
+        self.finish()
         batch, self._batch, self._bytes = self._batch, [], 0
         self._under_way = self._pool.submit(self._write_and_note, batch, noted)
 
     def finish(self) -> None:
         """On return all that was flushed is durable. Raises RetryableError, FatalError."""
-        self._wait()
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
     def seconds(self) -> float:
         """Since this began."""
@@ -95,11 +96,6 @@ class Filler:
         """Ends the thread; what is under way is finished, what was not flushed is left."""
         self._pool.shutdown(wait=True)
         self._writer.close()
-
-    def _wait(self) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
 
     def _write_and_note(self, batch: Sequence[Record[Any]], noted: Noted) -> None:
         self.tally.refused += self._write(batch)
