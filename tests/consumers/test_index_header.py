@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -12,20 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers import index_tags
-from consumers.index_header import (
-    describe,
-    parse_date,
-    parse_integer,
-)
-from consumers.index_tags import (
-    ITEMS_PER_SEQUENCE_MAX,
+from consumers import index_reading
+from consumers.index_columns import parse_date, parse_integer
+from consumers.index_header import describe, hash_of
+from consumers.index_reading import (
     REMEMBERED_BYTES_MAX,
     REMEMBERED_TAGS_MAX,
+    STRETCH_BYTES_MAX,
+    STRETCHES_MAX,
     TAGS_MAX,
-    tags_of,
 )
+from consumers.index_tags import ITEMS_PER_SEQUENCE_MAX
 from tests.consumers.index_events import header
+
+
+def tags_of(model: dict[str, Any]) -> dict[str, str]:
+    """As a gateway writes the header: compact."""
+    return index_reading.read(orjson.dumps(model).decode()).tags
 
 
 def element(vr: str, *values: Any) -> dict[str, Any]:
@@ -105,9 +109,9 @@ def test_what_is_remembered_changes_no_text() -> None:
     creators = ["ACME 1", "ACME 2", None, "ACME 1", "ACME 1"]
     told = []
     for value, creator in zip(values, creators, strict=True):
-        model = {"00280010": element("US", value), "00291008": element("CS", "X")}
         block = {"00290010": element("LO", creator)} if creator else {}
-        told.append(list(tags_of(block | model).items()))
+        private = block | {"00291008": element("CS", "X")}
+        told.append(list(tags_of({"00280010": element("US", value)} | private).items()))
     assert [dict(tags)["Rows"] for tags in told] == ["1", "1.0", "True", "1", "1"]
     assert [tags[-1][0] for tags in told] == [
         *("(0029,ACME 1,08)", "(0029,ACME 2,08)", "(0029,1008)"),
@@ -117,20 +121,60 @@ def test_what_is_remembered_changes_no_text() -> None:
 
 
 def test_what_is_remembered_is_bounded_with_its_texts() -> None:
-    index_tags._LAST.clear()
+    index_reading._LAST.clear()
     nested: dict[str, Any] = {"00100020": element("LO", "x")}
     for _ in range(28):  # 1.8 KB, whose paths are 32 KB
         nested = {"00100020": element("LO", "x"), "00081140": {"vr": "SQ", "Value": [nested]}}
     sequence = {"vr": "SQ", "Value": [nested]}
     assert len(orjson.dumps(sequence)) < REMEMBERED_BYTES_MAX
     tags_of({f"0041{number:04X}": sequence for number in range(0x1000, 0x1010)})
-    assert not index_tags._LAST
+    assert not index_reading._LAST
     large = {"00100020": element("LO", "x" * REMEMBERED_BYTES_MAX)}
     assert tags_of(large) == {"PatientID": "x" * REMEMBERED_BYTES_MAX} == tags_of(large)
-    assert not index_tags._LAST
+    assert not index_reading._LAST
     for number in range(REMEMBERED_TAGS_MAX + 1):
         tags_of({f"0041{0x1000 + number:04X}": element("LO", "x")})
-    assert 1 <= len(index_tags._LAST) <= REMEMBERED_TAGS_MAX
+    assert 1 <= len(index_reading._LAST) <= REMEMBERED_TAGS_MAX
+
+
+def test_stretches_are_bounded_too() -> None:
+    index_reading._LAST.clear()
+    index_reading._STRETCHES.clear()
+    wide = {f"0018{number:04X}": element("LO", "x" * 1_200) for number in range(100)}
+    assert tags_of(wide) == tags_of(wide) == tags_of(wide)
+    assert len(index_reading._STRETCHES) > 1
+    for stretch in index_reading._STRETCHES.values():
+        assert len(stretch.raw) < STRETCH_BYTES_MAX
+    for first in range(0, 5 * (STRETCHES_MAX + 10), 5):
+        few = {f"0018{number:04X}": element("LO", "x") for number in range(first, first + 5)}
+        assert tags_of(few) == tags_of(few)
+    assert 1 <= len(index_reading._STRETCHES) <= STRETCHES_MAX
+
+
+_VALUES = st.sampled_from(["1", "2", 'a"b', "Grüße", "山田", "\\u0041", 1, 1.0, True, None])
+_TAGS = st.sampled_from(
+    [
+        *("00080020", "00080060", "00081140", "00100010", "00100020", "00180050", "00200011"),
+        *("00200013", "00280010", "00290010", "00290011", "00291008", "00291108", "7FE00010"),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(_TAGS, _VALUES), min_size=1, max_size=8), st.data())
+def test_headers_after_others_read_as_alone(
+    series: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    index_reading._LAST.clear()
+    index_reading._STRETCHES.clear()
+    for values in series * 2:
+        model = {tag: element("LO", values[tag]) for tag in sorted(values)}
+        text = orjson.dumps(model).decode()
+        # A parser sees the same in another order of keys and with spaces, where nothing matches.
+        spaced = json.dumps(model)
+        cut = text[: data.draw(st.integers(0, len(text)))]
+        assert describe(text) == replace(describe(spaced), header_hash=hash_of(text))
+        assert describe(cut) == replace(describe(" " + cut), header_hash=hash_of(cut))
 
 
 def test_pixel_data_length_comes_from_either_form() -> None:
