@@ -19,6 +19,7 @@ from contracts.failures import HilumError, PoisonError, Reason
 from infra.clock import Clock
 from infra.group_consumer import GroupConsumer
 from infra.partitions import Partition
+from infra.schema_topic import SchemaLookup
 from infra.seams import ConsumedRecord
 
 MIB = 1024 * 1024
@@ -61,13 +62,19 @@ class Gatherer:
     """Fills batches of one consumer from its group member."""
 
     def __init__(
-        self, spec: ConsumerSpec, limits: BatchLimits, consumer: GroupConsumer, clock: Clock
+        self,
+        spec: ConsumerSpec,
+        limits: BatchLimits,
+        consumer: GroupConsumer,
+        clock: Clock,
+        schemas: SchemaLookup,
     ) -> None:
         self._types = {topic.name: event_type for topic, event_type in spec.inputs.items()}
         self._size_bytes = spec.size_bytes
         self._limits = limits
         self._consumer = consumer
         self._clock = clock
+        self._schemas = schemas
         # Seconds spent in `gather`, for telling a partition that is stuck from one that waits.
         self.polling_s = 0.0
         self._poll_records_max = POLL_RECORDS_FIRST
@@ -95,7 +102,7 @@ class Gatherer:
         while not stop.is_set():
             room = self._limits.records_max - len(batch.raw)
             timeout_ms = min(max(left_ms, POLL_MS_MIN), IDLE_POLL_MS)
-            polled = self._consumer.poll(timeout_ms, min(room, self._poll_records_max))
+            polled = self._poll(timeout_ms, min(room, self._poll_records_max))
             if self._consumer.take_interruption() or not (polled or batch.raw):
                 return False
             if not batch.raw:
@@ -108,6 +115,15 @@ class Gatherer:
             if beyond or left_ms <= 0 or self._is_full(batch):
                 return True
         return False
+
+    def _poll(self, timeout_ms: int, records_max: int) -> list[ConsumedRecord]:
+        polled = self._consumer.poll(timeout_ms, records_max)
+        try:
+            self._schemas.learn_for(record.value for record in polled)
+        except HilumError:
+            self._consumer.seek(_first_offsets(polled))
+            raise
+        return polled
 
     def _adapt(self, polled: Sequence[ConsumedRecord]) -> None:
         largest = max(map(_encoded_bytes, polled), default=0)

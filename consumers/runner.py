@@ -22,6 +22,7 @@ from consumers.spec import BatchLimits, ConsumerSpec, Record, Rejection, Writer
 from contracts.failures import FatalError, HilumError, PoisonError, RetryableError
 from infra.connect import Engines
 from infra.group_consumer import GroupConsumer, RebalancedError
+from infra.schema_topic import SchemaLookup
 from infra.settings import ConsumerSettings
 from infra.telemetry import Readiness, logger
 
@@ -66,7 +67,8 @@ class Runner:
             [topic.name for topic in spec.inputs],
             limits.poll_interval_ms_max,
         )
-        self._gatherer = Gatherer(spec, limits, self._consumer, engines.clock)
+        schemas = SchemaLookup(engines.settings.kafka)
+        self._gatherer = Gatherer(spec, limits, self._consumer, engines.clock, schemas)
         self._budget = RejectionBudget()
         self._idle_watch = IdleWatch()
         self._chores: list[_Chore] = []

@@ -21,7 +21,7 @@ import fastavro
 
 from contracts.events import Event, PayloadChunk
 from contracts.failures import PoisonError, Reason
-from contracts.schema_catalog import newest, versions_by_id
+from contracts.schema_catalog import newest, writer_of
 
 E = TypeVar("E")
 _WIRE_HEADER = struct.Struct(">bI")
@@ -73,12 +73,20 @@ def decode(data: bytes, event_type: type[E]) -> E:
     if len(data) < _WIRE_HEADER.size or data[0] != 0:
         raise PoisonError(Reason.NOT_CONFLUENT, "no magic byte and schema id in front")
     _, schema_id = _WIRE_HEADER.unpack_from(data)
-    writer = versions_by_id().get(schema_id)
+    writer = writer_of(schema_id)
     if writer is None:
         raise PoisonError(Reason.UNKNOWN_SCHEMA, f"schema id {schema_id}")
     if writer.event_type is not event_type:
         raise PoisonError(Reason.WRONG_EVENT, f"{writer.event_type.__name__} found")
     return _decode_body(data, writer.parsed, event_type)
+
+
+def unknown_schema(data: bytes | None) -> int | None:
+    """The schema id of a record that nobody told us of; None where we know it or it has none."""
+    if data is None or len(data) < _WIRE_HEADER.size or data[0] != 0:
+        return None
+    _, schema_id = _WIRE_HEADER.unpack_from(data)
+    return None if writer_of(schema_id) else int(schema_id)
 
 
 def to_plain(event: object) -> dict[str, Any]:

@@ -257,6 +257,20 @@ class UsageInterval:
     computed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaPublished:
+    """The schema that a newer version writes an event with, for readers that are older.
+
+    `event` is the file stem of the schema, `schema` its JSON text. This event itself never
+    changes: it is what a reader of any age has to understand.
+    """
+
+    schema_id: int
+    event: str
+    version: int
+    schema: str
+
+
 Event = (
     PayloadChunk
     | InstanceReceived
@@ -267,6 +281,7 @@ Event = (
     | GatewayState
     | GatewayRequest
     | UsageInterval
+    | SchemaPublished
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = (
@@ -279,4 +294,5 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     GatewayState,
     GatewayRequest,
     UsageInterval,
+    SchemaPublished,
 )

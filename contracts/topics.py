@@ -18,6 +18,7 @@ from contracts.events import (
     PackArchived,
     PackReplicated,
     PayloadChunk,
+    SchemaPublished,
     UsageInterval,
 )
 
@@ -30,7 +31,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 FOREVER = -1
 
-KeyKind = Literal["study", "gateway_id", "site"]
+KeyKind = Literal["study", "gateway_id", "site", "schema_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,15 @@ GATEWAY_REQUEST = Topic(
     "imaging.gateway.request.v1", GatewayRequest, "gateway_id", 12, retention_ms=7 * DAY_MS
 )
 USAGE = Topic("imaging.usage.v1", UsageInterval, "site", 6, retention_ms=FOREVER)
+# Written only by versions that are newer than the first of an event's schema.
+SCHEMA = Topic(
+    "imaging.schema.v1",
+    SchemaPublished,
+    "schema_id",
+    1,
+    retention_ms=FOREVER,
+    is_compacted=True,
+)
 
 TOPICS: tuple[Topic, ...] = (
     PAYLOAD,
@@ -96,6 +106,7 @@ TOPICS: tuple[Topic, ...] = (
     GATEWAY_STATE,
     GATEWAY_REQUEST,
     USAGE,
+    SCHEMA,
 )
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 BY_EVENT: dict[type[Event], Topic] = {topic.event_type: topic for topic in TOPICS}

@@ -19,16 +19,19 @@ from kafka.partitioner import murmur2
 
 from contracts import codec, topics
 from contracts.envelope import Origin, event_headers
-from contracts.events import Event
+from contracts.events import Event, SchemaPublished
 from contracts.failures import FatalError, PoisonError, Reason, RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, producer_options
 from infra.broker_errors import ends_the_producer, translate, translated
 from infra.clock import Clock
+from infra.schema_topic import SchemaTeller
 from infra.seams import OutgoingRecord, PendingPublication, PublishedAt
 from infra.settings import KafkaSettings
 
 # How long `publish` may wait for the first metadata of a topic before it says "unreachable".
 METADATA_WAIT_MS = 5_000
+# Once in the life of a publisher, for each event with a newer schema.
+SCHEMA_WAIT_S = 10.0
 # Batches gather what is sent within one C-STORE's time; more would delay every event by it.
 LINGER_MS = 2
 # One full chunk fits, and several small ones together stay below a stock max.message.bytes.
@@ -68,14 +71,20 @@ class KafkaPublisher:
         self._clock = clock
         self._payload = _Lane(kafka, payload_compression, PAYLOAD_BATCH_BYTES)
         self._zstd = _Lane(kafka, "zstd", EVENT_BATCH_BYTES)
+        self._schemas = SchemaTeller(self._publish_schema)
 
     def publish(self, record: OutgoingRecord) -> PendingPublication:
         """Queues a record. Blocks for at most METADATA_WAIT_MS while its topic is unknown.
+
+        Before the first record of an event whose schema older readers may lack, the schema is
+        told, and its acknowledgement waited for.
 
         Raises PoisonError (larger than its topic allows), RetryableError, FatalError.
         """
         topic = topics.BY_NAME.get(record.topic.removesuffix(".dlq"))
         _check_size(record, topic)
+        if topic is not None and record.topic == topic.name:
+            self._schemas.tell(topic.event_type)
         lane = self._payload if topic and topic.compression != "zstd" else self._zstd
         return lane.send(self._prefix + record.topic, record)
 
@@ -84,6 +93,10 @@ class KafkaPublisher:
         headers = event_headers(type(event), event_id, self._origin, self._clock.now())
         name = topics.BY_EVENT[type(event)].name
         return self.publish(OutgoingRecord(name, key, codec.encode(event), headers))
+
+    def _publish_schema(self, told: SchemaPublished) -> None:
+        key = str(told.schema_id)
+        self.publish_event(told, key.encode(), f"schema-{key}").result(SCHEMA_WAIT_S)
 
     def publish_all(self, records: Sequence[OutgoingRecord], timeout_s: float) -> None:
         """On return every record is acknowledged. Raises like `publish` and `result`."""

@@ -21,6 +21,7 @@ from contracts.events import InstanceReceived, PayloadChunk
 from contracts.failures import PoisonError, RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
+from infra.schema_topic import SchemaLookup
 from infra.seams import PayloadGoneError
 from infra.settings import KafkaSettings
 from infra.topic_tail import gone_offsets
@@ -51,6 +52,7 @@ class KafkaPayloadReader:
         self._kafka = kafka
         self._topic = kafka.topic_prefix + topics.PAYLOAD.name
         self._lock = threading.Lock()
+        self._schemas = SchemaLookup(kafka)
         self._consumer: Any = None
         self._positions: dict[int, int] = {}
         self._ahead: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -81,6 +83,7 @@ class KafkaPayloadReader:
             where = f"{delivery_id} chunk {index} at {partition}@{offset}"
             with self._lock:
                 value = self._record(partition, offset, where)
+            self._schemas.learn_for((value,))
             try:
                 chunk = codec.decode(value, PayloadChunk)
             except PoisonError as cause:

@@ -18,6 +18,7 @@ from contracts import topics
 from contracts.failures import FatalError, RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options
 from infra.broker_errors import translated
+from infra.schema_topic import SchemaLookup
 from infra.seams import ConsumedRecord, OffsetGoneError
 from infra.settings import KafkaSettings
 
@@ -52,6 +53,7 @@ class TopicTail:
         self._start = dict(start or {})
         self._consumer: Any = None
         self._assigned: dict[int, Any] = {}
+        self._schemas = SchemaLookup(kafka)
 
     def poll(self, timeout_s: float) -> list[ConsumedRecord]:
         """The next records, in order by partition; empty when none came in time.
@@ -65,7 +67,10 @@ class TopicTail:
                 polled = consumer.poll(timeout_ms=int(timeout_s * 1000))
             except (OffsetOutOfRangeError, LogTruncationError) as cause:
                 raise OffsetGoneError(self._topic, gone_offsets(cause)) from cause
-        return [consumed(raw, self._topic) for rows in polled.values() for raw in rows]
+        records = [consumed(raw, self._topic) for rows in polled.values() for raw in rows]
+        if self._topic != topics.SCHEMA.name:
+            self._schemas.learn_for(record.value for record in records)
+        return records
 
     def position(self, partition: int) -> int:
         """The offset that is read next in `partition`."""

@@ -28,6 +28,7 @@ PINNED_IDS = {
     ("pack_archived", 1): 1516155514,
     ("pack_replicated", 1): 2001968351,
     ("payload_chunk", 1): 226454878,
+    ("schema_published", 1): 223862918,
     ("usage_interval", 1): 328285989,
 }
 
