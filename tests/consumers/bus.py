@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from contracts.codec import decode
 from contracts.envelope import Origin, event_headers
 from contracts.events import Event
-from contracts.failures import RetryableError
 from contracts.topics import BY_EVENT, Topic
 from infra.broker import KafkaPublisher
+from infra.broker_errors import translated
 from infra.clock import SystemClock
 from infra.cluster_view import ClusterView, admin_client
+from infra.group_offsets import GroupOffsets
 from infra.provision_topics import provision_topics
 from infra.seams import ConsumedRecord, OutgoingRecord, PublishedAt
 from infra.settings import KafkaSettings
 from infra.topic_tail import read_all
+from tests.polling import eventually as eventually
+from tests.polling import succeeded
 
 E = TypeVar("E")
 
-ACKNOWLEDGE_S = 30.0
+ACKNOWLEDGE_S = 90.0
 ORIGIN = Origin("/hilum/test/bus")
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
-    """Returns once the condition holds; fails with `what` after the deadline."""
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until, f"not within {within_s:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 class Bus:
@@ -39,7 +33,8 @@ class Bus:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self.kafka = kafka
-        provision_topics(kafka)
+        succeeded(lambda: provision_topics(kafka), "the topics are there")
+        self._groups: dict[tuple[str, tuple[str, ...]], GroupOffsets] = {}
         self.view = ClusterView(kafka)
         self._clock = SystemClock()
         self._publisher = KafkaPublisher(kafka, ORIGIN, self._clock)
@@ -53,26 +48,27 @@ class Bus:
         """On return all are acknowledged."""
         self._publisher.publish_all(records, ACKNOWLEDGE_S)
 
-    def publish_events(self, events: Sequence[tuple[Event, bytes]]) -> None:
-        """Events with their keys, acknowledged on return."""
+    def publish_events(self, events: Sequence[tuple[Event, bytes]]) -> list[PublishedAt]:
+        """Events with their keys, acknowledged on return; says where each stands."""
         pending = [
             self._publisher.publish_event(event, key, f"test-{number}")
             for number, (event, key) in enumerate(events)
         ]
-        for publication in pending:
-            publication.result(ACKNOWLEDGE_S)
-
-    def publish_one(self, event: Event, key: bytes) -> PublishedAt:
-        """One event; says where it stands."""
-        return self._publisher.publish_event(event, key, "test").result(ACKNOWLEDGE_S)
+        return [publication.result(ACKNOWLEDGE_S) for publication in pending]
 
     def group_state(self, group: str) -> str:
         """What the coordinator says of a group: Stable, PreparingRebalance, …"""
-        return str(self._describe(group)["group_state"])
+        name = self.kafka.topic_prefix + group
+        with translated(f"asking for the state of {name}"):
+            admin: Any = admin_client(self.kafka)
+            try:
+                return str(admin.describe_groups([name])[name]["group_state"])
+            finally:
+                admin.close()
 
     def members(self, group: str) -> int:
         """How many members a group has."""
-        return len(self._describe(group)["members"])
+        return succeeded(self._group(group, ()).members, "the coordinator answers")
 
     def dead_letters(self, topic: Topic) -> list[ConsumedRecord]:
         """What is on the topic's dead-letter topic."""
@@ -85,25 +81,20 @@ class Bus:
 
     def lag(self, group: str, topics: Sequence[Topic]) -> int:
         """Records of these topics that the group has not committed."""
-        until = time.monotonic() + ACKNOWLEDGE_S
-        while True:
-            try:
-                found = self.view.group_lag(group, [topic.name for topic in topics])
-                return sum(lag.records for lag in found.values())
-            except RetryableError:  # a new group has no coordinator yet
-                assert time.monotonic() < until
-                time.sleep(0.05)
+        names = tuple(topic.name for topic in topics)
+        # A new group has no coordinator yet.
+        return succeeded(self._group(group, names).lag, "the coordinator answers")
 
-    def _describe(self, group: str) -> Any:
-        name = self.kafka.topic_prefix + group
-        admin: Any = admin_client(self.kafka)
-        try:
-            return admin.describe_groups([name])[name]
-        finally:
-            admin.close()
+    def _group(self, group: str, topics: tuple[str, ...]) -> GroupOffsets:
+        known = self._groups.get((group, topics))
+        if known is None:
+            known = self._groups[group, topics] = GroupOffsets(self.kafka, group, topics)
+        return known
 
     def close(self) -> None:
         """Releases the connections."""
+        for group in self._groups.values():
+            group.close()
         self._publisher.close()
         self.view.close()
 

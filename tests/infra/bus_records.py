@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,15 +18,17 @@ from contracts.events import InstanceReceived, PayloadChunk
 from contracts.example_catalog import examples_of
 from infra.broker import KafkaPublisher
 from infra.clock import SystemClock
-from infra.cluster_view import admin_client
 from infra.provision_topics import provision_topics
 from infra.seams import ConsumedRecord, OutgoingRecord
 from infra.settings import KafkaSettings, Settings
 from infra.topic_tail import TopicTail
-from tests.engines import isolated_settings
+from tests.engines import delete_topics, isolated_settings
+from tests.polling import eventually as eventually
+from tests.polling import succeeded
 
-ACKNOWLEDGED_WITHIN_S = 60.0
-READ_WITHIN_S = 60.0
+ACKNOWLEDGED_WITHIN_S = 110.0  # below the producer's own delivery time-out
+READ_WITHIN_S = 110.0
+CLIENTS_OWN_WAIT_S = 60.0  # the client's max_block_ms, where nobody sets it
 ORIGIN = Origin("/hilum/test/infra")
 
 
@@ -36,13 +38,10 @@ def kafka(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     Not one set for each test: 150 partitions each would occupy the broker with themselves.
     """
-    settings = isolated_settings(engines, tmp_path_factory.mktemp("kafka")).kafka
-    provision_topics(settings)
-    yield settings
-    admin = admin_client(settings)
-    names = [topic for topic in admin.list_topics() if topic.startswith(settings.topic_prefix)]
-    admin.delete_topics(names)
-    admin.close()
+    settings = isolated_settings(engines, tmp_path_factory.mktemp("kafka"))
+    succeeded(lambda: provision_topics(settings.kafka), "the topics are there")
+    yield settings.kafka
+    delete_topics(settings)
 
 
 class Since:
@@ -126,11 +125,3 @@ def deliver(
         payload_partition=partition,
         payload_offsets=tuple(place.offset for place in places),
     )
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
-    """Returns once the condition holds; fails with `what` after the deadline."""
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until, f"not within {within_s:.0f} s: {what}"
-        time.sleep(0.05)
