@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from contracts.failures import RetryableError
@@ -36,11 +37,12 @@ from infra.engines.local import engine_programs
 from infra.engines.program import Program
 from infra.local_stack import local_stack_tree
 from infra.settings import Settings, validate
+from infra.telemetry import Readiness
 from operations.ports import free_port_offset
 from operations.proof_keys import make_key
 
-READY_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 60.0
 ENGINES_VARIABLE = "HILUM_TEST_ENGINES"
 _PR_SET_PDEATHSIG = 1
 
@@ -74,7 +76,7 @@ class RunningEngines:
         """Wait for all that were started; raises with the log's end of one that is not ready."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         for name, process in self.processes.items():
-            while not (state := self.programs[name].probe.ask()).is_ready:
+            while not (state := self._answer_of(name)).is_ready:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{name}: {state.reason}\n{self._log_end(name)}")
                 time.sleep(0.05)
@@ -95,6 +97,14 @@ class RunningEngines:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _answer_of(self, name: str) -> Readiness:
+        """Its own answer, not that of a stranger who took its port meanwhile."""
+        probe = self.programs[name].probe
+        state = probe.ask()
+        if state.is_ready and not _listens(self.processes[name].pid, probe.port):
+            return Readiness(False, f"another process answers at port {probe.port}")
+        return state
 
     def _log_end(self, name: str) -> str:
         text = (self.directory / f"{name}.log").read_text(errors="replace")
@@ -208,6 +218,14 @@ def _to_json(settings: Settings) -> str:
         password = getattr(settings, site).clickhouse.password.get_secret_value()
         tree[site]["clickhouse"]["password"] = password
     return json.dumps(tree)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -57,10 +57,21 @@ class TcpProxy:
                 _end(client)
                 continue
             server.settimeout(None)
-            with self._lock:
-                self._sockets |= {client, server}
+            if not self._keeps(client, server):
+                self.refused += 1
+                continue
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _keeps(self, client: socket.socket, server: socket.socket) -> bool:
+        """Whether the connection may go on; it may not when the proxy was shut meanwhile."""
+        with self._lock:
+            if self._is_open.is_set():
+                self._sockets |= {client, server}
+                return True
+        _end(client)
+        _end(server)
+        return False
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
