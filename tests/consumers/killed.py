@@ -15,10 +15,13 @@ from typing import Any
 from consumers.catalog import spec_of
 from consumers.runner import Runner
 from consumers.spec import Record, Rejection, Writer
+from infra import group_consumer
 from infra.connect import connect
 from infra.settings import validate
 from infra.telemetry import Metrics
 from tests.consumers.world import SMALL_BATCHES
+
+SESSION_TIMEOUT_MS = 6_000  # group.min.session.timeout.ms of a stock broker
 
 
 class LastWrite:
@@ -41,6 +44,8 @@ class LastWrite:
 
 def main() -> None:
     """Runs until its end."""
+    # The next member waits for the end of this one's session: the shortest that a broker grants.
+    group_consumer.SESSION_TIMEOUT_MS = SESSION_TIMEOUT_MS
     name, path = sys.argv[1:]
     spec = spec_of(name)
     settings = validate(json.loads(Path(path).read_text()), path)

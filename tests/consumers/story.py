@@ -41,7 +41,9 @@ GATEWAYS = (
     ("south", "01980000-0000-7000-8000-00000000000b"),
 )
 _ids = DeliveryIds()
-_numbers = itertools.count(1)
+# Each story begins with a study and an association of its own, whatever was told before.
+STORY_DELIVERIES_MAX = 200
+_firsts = itertools.count(STORY_DELIVERIES_MAX, STORY_DELIVERIES_MAX)
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class Delivery:
     data: bytes
 
 
-def deliveries(count: int) -> list[Delivery]:
-    """New deliveries: five a study from two gateways, some quarantined, some without a study."""
-    return [_delivery(next(_numbers), index) for index in range(count)]
+def deliveries(count: int, a_study: int = 5) -> list[Delivery]:
+    """New deliveries: `a_study` each from two gateways, some quarantined, some without a study."""
+    assert count <= STORY_DELIVERIES_MAX
+    first = next(_firsts)
+    return [_delivery(first + index, index, a_study) for index in range(count)]
 
 
 def example_deliveries() -> list[Delivery]:
@@ -122,11 +126,11 @@ def key_of(event: Any) -> bytes:
     return str(event.gateway_id).encode()
 
 
-def _delivery(number: int, index: int) -> Delivery:
+def _delivery(number: int, index: int, a_study: int) -> Delivery:
     data = _data_set(number)
     site, gateway_id = GATEWAYS[index % 2]
-    study = "" if index % 11 == 10 else f"2.25.7.{number // 5}"
-    sop = f"2.25.7.{number // 5}.1.{number}"
+    study = "" if index % 11 == 10 else f"2.25.7.{number // a_study}"
+    sop = f"2.25.7.{number // a_study}.1.{number}"
     header = '{"00080060":{"vr":"CS","Value":["CT"]},"00100020":{"vr":"LO","Value":["SYN%d"]}}'
     event = InstanceReceived(
         content=ContentKey(study, study and study + ".1", sop, hashlib.sha256(data).hexdigest()),

@@ -10,40 +10,43 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers import runner, usage_analytics
 from consumers.catalog import CATALOG
 from consumers.spec import ConsumerSpec, Record, Rejection, Writer
 from contracts.codec import encode
 from contracts.example_catalog import examples_of
 from contracts.failures import Reason
 from contracts.topics import RECEIVED, Topic
-from infra.settings import Settings
 from tests.consumers import story
 from tests.consumers.bus import eventually, header
 from tests.consumers.final_states import FINAL_STATES
 from tests.consumers.story import Delivery
-from tests.consumers.world import World, member_of, settings_file, world_of
+from tests.consumers.world import World, member_of, settings_file
 
 ROOT = Path(__file__).resolve().parents[2]
-CHILD_S = 60.0
-HOLD_S = 60.0
+CHILD_S = 150.0
+HOLD_S = 150.0
 every_consumer = pytest.mark.parametrize("spec", CATALOG, ids=lambda spec: spec.name)
 
 
-@pytest.fixture
-def world(engines: Settings, tmp_path: Path) -> Iterator[World]:
-    with world_of(engines, tmp_path) as ready:
-        yield ready
+@pytest.fixture(autouse=True)
+def _nothing_pauses_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after a pause is tested here; how long pauses are, in test_limits."""
+    monkeypatch.setattr(runner, "RETRY_S_MAX", 1.0)
+    monkeypatch.setattr(usage_analytics, "ROUND_INTERVAL_S", 0.5)
 
 
-def publish_story(world: World, spec: ConsumerSpec, count: int = 40) -> list[Delivery]:
+def publish_story(
+    world: World, spec: ConsumerSpec, count: int = 40, a_study: int = 5
+) -> list[Delivery]:
     """Some deliveries, told to this consumer's inputs."""
-    told = story.deliveries(count)
+    told = story.deliveries(count, a_study)
     for events in world.tell(told, list(spec.inputs)).values():
         world.publish(events)
     return told
@@ -144,7 +147,8 @@ def test_sinks_that_are_down_are_waited_for(world: World, spec: ConsumerSpec) ->
 @every_consumer
 def test_a_rebalance_during_back_off_loses_nothing(world: World, spec: ConsumerSpec) -> None:
     world.shut_sinks()
-    told = publish_story(world, spec)
+    # Studies are the keys: as many that each member's partitions have some of them.
+    told = publish_story(world, spec, a_study=2)
     with member_of(world, spec) as first:
         first.wait_reason("retrying")
         with member_of(world, spec, 2) as second:

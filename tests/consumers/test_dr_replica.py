@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from consumers import dr_replica
 from contracts.events import PackReplicated
 from contracts.packs import ARCHIVED_AT_METADATA
 from contracts.topics import PACK_ARCHIVED
-from infra.settings import Settings
 from tests.consumers import story
 from tests.consumers.bus import header
 from tests.consumers.damage import overwrite_object, remove_object
 from tests.consumers.final_states import FINAL_STATES, packs_in
-from tests.consumers.world import World, member_of, world_of
-
-
-@pytest.fixture
-def world(engines: Settings, tmp_path: Path) -> Iterator[World]:
-    with world_of(engines, tmp_path) as ready:
-        yield ready
+from tests.consumers.world import World, member_of
 
 
 def test_a_pack_that_the_first_site_lacks_holds_the_line_until_it_is_there(world: World) -> None:

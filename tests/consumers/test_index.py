@@ -14,11 +14,9 @@ from contracts.events import (
 )
 from infra.clickhouse import ClickHouseDatabase
 from tests.consumers.index_database import (
-    database,
     differences,
     empty_all,
     everything,
-    index_settings,
     rows,
     write,
 )
@@ -31,8 +29,6 @@ from tests.consumers.index_events import (
     received,
     replicated,
 )
-
-__all__ = ["database", "index_settings"]
 
 
 def test_a_half_row_is_in_no_view_of_instances(database: ClickHouseDatabase) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.events import Area, Event
 from infra.clickhouse import ClickHouseDatabase
-from tests.consumers.index_database import database, index_settings, rows, write
+from tests.consumers.index_database import rows, write
 from tests.consumers.index_events import (
     NOON,
     archived,
@@ -18,8 +18,6 @@ from tests.consumers.index_events import (
     received,
     replicated,
 )
-
-__all__ = ["database", "index_settings"]
 
 
 def test_the_kind_of_a_conflict_follows_from_the_events(database: ClickHouseDatabase) -> None:

@@ -18,10 +18,8 @@ from infra.clickhouse import ClickHouseDatabase
 from infra.connect import connect
 from infra.settings import Settings
 from infra.telemetry import Metrics
-from tests.consumers.index_database import database, index_settings, rows
+from tests.consumers.index_database import rows
 from tests.consumers.index_events import archived, content, delivery_id, receipt, received
-
-__all__ = ["database", "index_settings"]
 
 KEY = content(1)
 FAULTY: list[tuple[Event, str]] = [

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from consumers import object_archive
 from consumers.pack_groups import pack_groups
@@ -22,17 +18,10 @@ from contracts.events import (
 )
 from contracts.packs import MEMBERS_MAX
 from contracts.topics import RECEIVED
-from infra.settings import Settings
 from tests.consumers import story
 from tests.consumers.bus import header
 from tests.consumers.final_states import FINAL_STATES, packs_in
-from tests.consumers.world import World, member_of, world_of
-
-
-@pytest.fixture
-def world(engines: Settings, tmp_path: Path) -> Iterator[World]:
-    with world_of(engines, tmp_path) as ready:
-        yield ready
+from tests.consumers.world import World, member_of
 
 
 def test_what_is_not_what_was_hashed_is_refused_by_name(world: World) -> None:

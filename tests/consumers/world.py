@@ -25,12 +25,14 @@ from infra.provision import provision
 from infra.settings import ConsumerSettings, Settings, validate
 from infra.telemetry import Metrics
 from tests.consumers import story
-from tests.consumers.bus import Bus, eventually
+from tests.consumers.bus import Bus
+from tests.consumers.index_database import isolated_in
 from tests.consumers.story import Delivery
 from tests.engines import _to_json, delete_topics, isolated_settings
+from tests.polling import eventually, succeeded
 from tests.tcp_proxy import TcpProxy
 
-STOP_S = 30.0
+STOP_S = 120.0
 # Several batches in a story of a few dozen deliveries.
 SMALL_BATCHES = ConsumerSettings(batch_records_max=16, batch_age_ms_max=200)
 WrapWriter = Callable[[Writer], Writer]
@@ -78,16 +80,19 @@ class World:
 
     def wait_committed(self, spec: ConsumerSpec) -> None:
         """Returns once the consumer's group has committed all there is."""
-        eventually(lambda: self.bus.lag(spec.name, list(spec.inputs)) == 0, "all committed", 90)
+        eventually(lambda: self.bus.lag(spec.name, list(spec.inputs)) == 0, "all committed")
 
     def _with_payload(self, told: Sequence[Delivery]) -> list[InstanceReceived]:
         partition_of: dict[str, int] = {}
         offsets: dict[str, list[int]] = {}
-        for delivery in told:
-            for chunk in story.chunks_of(delivery):
-                at = self.bus.publish_one(chunk, story.key_of(delivery.event))
-                partition_of[chunk.delivery_id] = at.partition
-                offsets.setdefault(chunk.delivery_id, []).append(at.offset)
+        chunks = [
+            (chunk, story.key_of(delivery.event))
+            for delivery in told
+            for chunk in story.chunks_of(delivery)
+        ]
+        for (chunk, _), at in zip(chunks, self.bus.publish_events(chunks), strict=True):
+            partition_of[chunk.delivery_id] = at.partition
+            offsets.setdefault(chunk.delivery_id, []).append(at.offset)
         return [
             replace(
                 d.event,
@@ -151,9 +156,25 @@ def member_of(
 
 @contextmanager
 def world_of(settings: Settings, directory: Path) -> Iterator[World]:
-    """A provisioned world for the length of a block."""
-    own = isolated_settings(settings, directory)
-    provision(own)
+    """A provisioned world for the length of a block, with databases of its own."""
+    with _world(isolated_settings(settings, directory), directory) as world:
+        try:
+            yield world
+        finally:
+            for site in (world.engines.primary, world.engines.dr):
+                site.database.command(f"DROP DATABASE IF EXISTS {site.database.name} SYNC")
+
+
+@contextmanager
+def world_in(databases: Settings, directory: Path) -> Iterator[World]:
+    """A provisioned world for the length of a block, in databases that were migrated before."""
+    with _world(isolated_in(databases, directory), directory) as world:
+        yield world
+
+
+@contextmanager
+def _world(own: Settings, directory: Path) -> Iterator[World]:
+    succeeded(lambda: provision(own), "the engines are provisioned")
     proxied, proxies = _proxied(own)
     world = World(own, proxied, proxies, Bus(own.kafka), connect(own, "test", Metrics()), directory)
     try:
@@ -161,8 +182,6 @@ def world_of(settings: Settings, directory: Path) -> Iterator[World]:
     finally:
         for proxy in proxies:
             proxy.close()
-        for site in (world.engines.primary, world.engines.dr):
-            site.database.command(f"DROP DATABASE IF EXISTS {site.database.name} SYNC")
         world.engines.close()
         world.bus.close()
         delete_topics(own)
