@@ -20,7 +20,7 @@ from infra.telemetry import Metrics
 from tests.consumers.bus import Bus, eventually
 
 LIMITS = BatchLimits(records_max=50, bytes_max=1_000_000, age_ms_max=200)
-STOP_S = 20.0
+STOP_S = 120.0
 # 12 partitions, one small event: the runner does not care what it carries.
 INPUT = GATEWAY_REQUEST
 OnWrite = Callable[[Sequence[Record[Any]]], Sequence[Rejection]]

@@ -16,6 +16,7 @@ from infra.settings import Settings
 from tests.consumers.bus import Bus, bus_of, delete_topics, eventually
 from tests.consumers.recording import INPUT, RecordingWriter, publish_numbers, running
 from tests.engines import RunningEngines, isolated_settings, start_engines
+from tests.polling import succeeded
 
 GROUP = "recording"
 
@@ -101,7 +102,7 @@ def remake_topic(bus: Bus) -> None:
     before = bus.view.topic_id(INPUT.name)
     delete_topics(bus.kafka, [INPUT.name])
     eventually(lambda: bus.view.topic_id(INPUT.name) is None, "the topic gone")
-    provision_topics(bus.kafka)
+    succeeded(lambda: provision_topics(bus.kafka), "the topics are there")
     eventually(lambda: bus.view.topic_id(INPUT.name) not in (None, before), "another topic")
 
 
@@ -112,7 +113,6 @@ def test_a_missing_topic_stops_the_consumer(
     with running(engine_settings, tmp_path, RecordingWriter()) as consumer:
         failure = consumer.wait_failed()
     assert isinstance(failure, FatalError) and "no such topic" in str(failure)
-    provision_topics(bus.kafka)
 
 
 @pytest.fixture(scope="module")
@@ -130,23 +130,24 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(
 ) -> None:
     settings = isolated_settings(own_kafka.settings, tmp_path)
     writer = RecordingWriter()
-    bus = Bus(settings.kafka)
-    publish_numbers(bus, range(100))
-    own_kafka.kill("kafka")
-    with running(settings, tmp_path, writer) as consumer:
-        eventually(lambda: "retrying" in consumer.runner.readiness.reason, "a reason")
-        assert not consumer.runner.readiness.is_ready
-        own_kafka.start("kafka")
-        own_kafka.await_ready()
-        eventually(lambda: len(writer.written) >= 100, "the first records")
-        consumer.wait_ready()
+    with bus_of(settings.kafka) as bus:
+        publish_numbers(bus, range(100))
         own_kafka.kill("kafka")
-        eventually(lambda: not consumer.runner.readiness.is_ready, "noticing it without records")
-        own_kafka.start("kafka")
-        own_kafka.await_ready()
-        publish_numbers(bus, range(100, 200))
-        eventually(lambda: len(set(writer.written)) >= 200, "the later records")
-        eventually(lambda: bus.lag(GROUP, [INPUT]) == 0, "all committed")
-        consumer.wait_ready()
+        with running(settings, tmp_path, writer) as consumer:
+            eventually(lambda: "retrying" in consumer.runner.readiness.reason, "a reason")
+            assert not consumer.runner.readiness.is_ready
+            own_kafka.start("kafka")
+            own_kafka.await_ready()
+            eventually(lambda: len(writer.written) >= 100, "the first records")
+            consumer.wait_ready()
+            own_kafka.kill("kafka")
+            eventually(
+                lambda: not consumer.runner.readiness.is_ready, "noticing it without records"
+            )
+            own_kafka.start("kafka")
+            own_kafka.await_ready()
+            publish_numbers(bus, range(100, 200))
+            eventually(lambda: len(set(writer.written)) >= 200, "the later records")
+            eventually(lambda: bus.lag(GROUP, [INPUT]) == 0, "all committed")
+            consumer.wait_ready()
     assert set(writer.written) == set(range(200))
-    bus.close()
