@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -17,7 +17,7 @@ from contracts.codec import decode
 from contracts.events import EVENT_TYPES, InstanceReceived
 from contracts.example_catalog import examples_of
 from contracts.failures import FatalError, PoisonError, Reason, RetryableError
-from infra.broker import METADATA_WAIT_MS, KafkaPublisher, _Pending, partition_for_key
+from infra.broker import KafkaPublisher, _Pending, partition_for_key
 from infra.clock import SystemClock
 from infra.cluster_view import admin_client
 from infra.seams import OutgoingRecord
@@ -25,6 +25,7 @@ from infra.settings import KafkaSettings
 from infra.topic_tail import TopicTail
 from tests.infra.bus_records import (
     ACKNOWLEDGED_WITHIN_S,
+    CLIENTS_OWN_WAIT_S,
     ORIGIN,
     Since,
     eventually,
@@ -53,7 +54,8 @@ def test_keys_go_where_every_kafka_client_puts_them(key: bytes, murmur2: int) ->
 def test_an_acknowledged_record_is_where_it_was_said_to_be(kafka: KafkaSettings) -> None:
     headers = (("ce_id", b"a"), ("traceparent", b"b"), ("empty", b""))
     outgoing = OutgoingRecord(topics.RECEIVED.name, b"abc", b"value", headers)
-    before = datetime.now(UTC)
+    # The broker's clock is this machine's, in milliseconds.
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
     since = Since(kafka, topics.RECEIVED.name)
     with publisher_for(kafka) as publisher:
         place = publisher.publish(outgoing).result(ACKNOWLEDGED_WITHIN_S)
@@ -66,7 +68,7 @@ def test_an_acknowledged_record_is_where_it_was_said_to_be(kafka: KafkaSettings)
         place.offset,
     )
     assert (found.key, found.value, found.headers) == (b"abc", b"value", headers)
-    assert abs((found.timestamp - before).total_seconds()) < 60, "the broker's append time"
+    assert before <= found.timestamp <= datetime.now(UTC), "the broker's append time"
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
@@ -156,7 +158,7 @@ def test_a_topic_that_is_missing_is_retryable_within_the_wait(kafka: KafkaSettin
     before = time.monotonic()
     with publisher_for(kafka) as publisher, pytest.raises(RetryableError):
         publisher.publish(record(b"x", "imaging.nowhere.v1"))
-    assert time.monotonic() - before < METADATA_WAIT_MS / 1000 + 10
+    assert time.monotonic() - before < CLIENTS_OWN_WAIT_S
 
 
 def test_after_a_refusal_that_ends_the_producer_a_new_one_takes_over(
@@ -217,12 +219,12 @@ def test_a_publisher_may_be_used_from_many_threads(kafka: KafkaSettings) -> None
 
 
 def test_a_closed_publisher_refuses_and_leaves_no_thread(kafka: KafkaSettings) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     publisher = KafkaPublisher(kafka, ORIGIN, SystemClock())
     publisher.publish(record(b"x")).result(ACKNOWLEDGED_WITHIN_S)
     publisher.publish(record(b"x", topics.PAYLOAD.name)).result(ACKNOWLEDGED_WITHIN_S)
     publisher.close()
-    eventually(lambda: threading.active_count() <= before, "threads end", 10)
+    eventually(lambda: set(threading.enumerate()) <= before, "threads end")
     with pytest.raises(RetryableError, match="closed"):
         publisher.publish(record(b"x"))
     publisher.close()
@@ -236,9 +238,12 @@ def test_a_tail_sees_what_comes_after_it(kafka: KafkaSettings) -> None:
             outgoing = OutgoingRecord(topics.CUSTODY.name, b"k", b"%d" % number, (), 3)
             publisher.publish(outgoing).result(ACKNOWLEDGED_WITHIN_S)
             found: list[bytes | None] = []
-            until = time.monotonic() + 30
-            while not found and time.monotonic() < until:
-                found = [each.value for each in tail.poll(1.0)]
+
+            def is_seen(found: list[bytes | None] = found) -> bool:
+                found += [each.value for each in tail.poll(1.0)]
+                return bool(found)
+
+            eventually(is_seen, "what came after it")
             assert found == [b"%d" % number]
     assert tail.position(3) == 3
     tail.close()

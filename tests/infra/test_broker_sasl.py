@@ -15,7 +15,8 @@ from infra.provision_topics import provision_topics
 from infra.settings import KafkaSettings
 from infra.topic_tail import TopicTail, read_all
 from tests.engines import RunningEngines, start_engines
-from tests.infra.bus_records import ACKNOWLEDGED_WITHIN_S, eventually, publisher_for, record
+from tests.infra.bus_records import ACKNOWLEDGED_WITHIN_S, publisher_for, record
+from tests.polling import eventually, succeeded
 
 LOGIN = (
     "org.apache.kafka.common.security.plain.PlainLoginModule required "
@@ -60,7 +61,7 @@ def _ask_for_a_password(engines: RunningEngines) -> None:
 
 def test_every_client_logs_in(kafka: KafkaSettings) -> None:
     eventually(lambda: bool(ClusterView(kafka).cluster_id()), "the cluster answers")
-    provision_topics(kafka)
+    succeeded(lambda: provision_topics(kafka), "the topics are there")
     with publisher_for(kafka) as publisher:
         publisher.publish(record(b"x")).result(ACKNOWLEDGED_WITHIN_S)
     assert [found.value for found in read_all(kafka, topics.RECEIVED.name)] == [b"x"]

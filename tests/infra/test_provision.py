@@ -20,23 +20,15 @@ from infra.provision import provision
 from infra.provision_bucket import MARKER_KEY, provision_bucket, require_marker
 from infra.provision_topics import provision_topics
 from infra.settings import KafkaSettings, ObjectStoreSettings, Settings, SiteSettings
-from tests.engines import isolated_settings
-from tests.infra.bus_records import eventually
+from tests.engines import delete_topics, isolated_settings
+from tests.polling import eventually, succeeded
 
 
 @pytest.fixture(scope="module")
 def settings(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     isolated = isolated_settings(engines, tmp_path_factory.mktemp("provision"))
     yield isolated
-    delete_topics(isolated.kafka)
-
-
-def delete_topics(kafka: KafkaSettings) -> None:
-    admin = admin_client(kafka)
-    names = [name for name in admin.list_topics() if name.startswith(kafka.topic_prefix)]
-    if names:
-        admin.delete_topics(names)
-    admin.close()
+    delete_topics(isolated)
 
 
 def configuration(kafka: KafkaSettings, topic: str) -> dict[str, str]:
@@ -84,7 +76,7 @@ def test_payload_is_kept_as_the_settings_say(settings: Settings) -> None:
         update={"payload_retention_ms": 7_200_000, "payload_retention_bytes": 2**30}
     )
     name = f"{kafka.topic_prefix}{topics.PAYLOAD.name}"
-    changes = provision_topics(kafka)
+    changes = succeeded(lambda: provision_topics(kafka), "the broker answers")
     assert sorted(changes) == [
         f"topic {name}: retention.bytes {settings.kafka.payload_retention_bytes} -> {2**30}",
         f"topic {name}: retention.ms {settings.kafka.payload_retention_ms} -> 7200000",
@@ -116,7 +108,8 @@ def test_a_setting_that_drifted_is_put_back_and_shown(settings: Settings) -> Non
 
 
 def test_another_number_of_partitions_is_refused_by_name(engines: Settings, tmp_path: Path) -> None:
-    kafka = isolated_settings(engines, tmp_path).kafka
+    settings = isolated_settings(engines, tmp_path)
+    kafka = settings.kafka
     name = kafka.topic_prefix + topics.CUSTODY.name
     admin = admin_client(kafka)
     admin.create_topics({name: {"num_partitions": 3, "replication_factor": 1}})
@@ -128,7 +121,7 @@ def test_another_number_of_partitions_is_refused_by_name(engines: Settings, tmp_
         with pytest.raises(FatalError, match="3 partition"):
             provision_topics(kafka)
     finally:
-        delete_topics(kafka)
+        delete_topics(settings)
 
 
 def test_more_replicas_than_brokers_are_refused_before_anything_is_made(

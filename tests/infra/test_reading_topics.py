@@ -16,19 +16,19 @@ from contracts.codec import encode
 from contracts.events import InstanceReceived, PayloadChunk
 from contracts.failures import FatalError
 from infra.broker_client import consumer_options, producer_options
-from infra.cluster_view import ClusterView, admin_client
+from infra.cluster_view import ClusterView, TopicLag, admin_client
 from infra.payload_reader import LOOK_AHEAD_BYTES_MAX, KafkaPayloadReader
-from infra.seams import OffsetGoneError, OutgoingRecord, PayloadGoneError
+from infra.seams import ConsumedRecord, OffsetGoneError, OutgoingRecord, PayloadGoneError
 from infra.settings import KafkaSettings
 from infra.topic_tail import TopicTail, partitions_of, read_all
 from tests.infra.bus_records import (
     ACKNOWLEDGED_WITHIN_S,
     Since,
     deliver,
-    eventually,
     publisher_for,
     record,
 )
+from tests.polling import WITHIN_S, eventually
 
 STEP = topics.CHUNK_BYTES_MAX
 
@@ -158,7 +158,7 @@ def test_a_tail_starts_where_it_is_told_and_says_what_is_gone(kafka: KafkaSettin
             ACKNOWLEDGED_WITHIN_S,
         )
     tail = TopicTail(kafka, name, [2, 3], {2: 7})
-    eventually(lambda: [r.value for r in tail.poll(1.0)] == [b"7", b"8", b"9"], "the rest")
+    assert [each.value for each in first_of(tail, 3)] == [b"7", b"8", b"9"]
     assert tail.beginning_offsets() == {2: 0, 3: 0}
     assert tail.end_offsets() == {2: 10, 3: 0}
     tail.close()
@@ -167,16 +167,28 @@ def test_a_tail_starts_where_it_is_told_and_says_what_is_gone(kafka: KafkaSettin
     gone = TopicTail(kafka, name, [2], {2: 1})
     for _ in range(2):  # it stays gone until the caller decides
         with pytest.raises(OffsetGoneError) as caught:
-            gone.poll(30.0)
+            first_of(gone, 1)
         assert caught.value.offsets == {2: 1}
     gone.seek_to_beginning(2)
-    eventually(lambda: [r.offset for r in gone.poll(1.0)][:1] == [4], "goes on at the start")
+    assert first_of(gone, 1)[0].offset == 4, "goes on at the start"
     gone.seek(2, 9)
-    eventually(lambda: [r.offset for r in gone.poll(1.0)] == [9], "goes on where told")
+    assert [each.offset for each in first_of(gone, 1)] == [9], "goes on where told"
     gone.seek(2, 1_000)
     with pytest.raises(OffsetGoneError):
-        gone.poll(30.0)
+        first_of(gone, 1)
     gone.close()
+
+
+def first_of(tail: TopicTail, count: int) -> list[ConsumedRecord]:
+    """What polls give until there are so many records; a poll may give a part of them."""
+    found: list[ConsumedRecord] = []
+
+    def is_enough() -> bool:
+        found.extend(tail.poll(1.0))
+        return len(found) >= count
+
+    eventually(is_enough, f"{count} records")
+    return found
 
 
 def test_a_whole_read_ends_at_the_end_it_began_with(kafka: KafkaSettings) -> None:
@@ -213,7 +225,7 @@ def test_partitions_are_those_of_the_topic_table() -> None:
 
 def test_the_cluster_says_what_it_is(kafka: KafkaSettings) -> None:
     view = ClusterView(kafka)
-    view.wait_until_reachable(60)
+    view.wait_until_reachable(WITHIN_S)
     assert view.cluster_id() == ClusterView(kafka).cluster_id() != ""
     first, second = view.topic_id(topics.CUSTODY.name), view.topic_id(topics.USAGE.name)
     assert first and second and first != second
@@ -235,7 +247,13 @@ def test_lag_is_told_in_records_and_seconds(kafka: KafkaSettings) -> None:
     consumer.assign([place])
     consumer.commit({place: OffsetAndMetadata(2, "", -1)}, timeout_ms=60_000)
     asked = [name, topics.GATEWAY_REQUEST.name, "imaging.nowhere.v1"]
-    lag = view.group_lag(group, asked)
+    lag: dict[str, TopicLag] = {}
+
+    def is_age_known() -> bool:  # None where the broker did not tell it in time
+        lag.update(view.group_lag(group, asked))
+        return lag[name].seconds is not None
+
+    eventually(is_age_known, "the age of the oldest record")
     assert set(lag) == set(asked[:2]), "a topic that does not exist is left out"
     assert lag[name].records == 3
     seconds = lag[name].seconds

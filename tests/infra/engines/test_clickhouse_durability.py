@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from tests.engines import RunningEngines, start_engines
+from tests.polling import WITHIN_S
 
 
 def client(port: int, **options: Any) -> Client:
@@ -41,7 +42,7 @@ def test_a_second_process_cannot_open_the_same_data(tmp_path: Path) -> None:
     first = engines.processes["clickhouse-primary"]
     try:
         engines.start("clickhouse-primary")
-        assert engines.processes["clickhouse-primary"].wait(30) == 1
+        assert engines.processes["clickhouse-primary"].wait(WITHIN_S) == 1
         assert "held by another process" in (tmp_path / "clickhouse-primary.log").read_text()
     finally:
         engines.processes["clickhouse-primary"] = first
@@ -67,7 +68,7 @@ def _insert_until_killed(engines: RunningEngines, port: int, start: int) -> set[
 
     thread = threading.Thread(target=insert)
     thread.start()
-    assert enough.wait(60)
+    assert enough.wait(WITHIN_S)
     engines.kill("clickhouse-primary")
     thread.join()
     return acknowledged
