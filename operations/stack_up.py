@@ -34,6 +34,8 @@ from operations.stack_supervisor import Supervisor
 Progress = Callable[[str], None]
 ENGINES_READY_TIMEOUT_S = 120.0
 SERVICES_READY_TIMEOUT_S = 120.0
+# One that was ready a moment ago and is busy now (a probe waits 3 s) is asked again for so long.
+BUSY_TIMEOUT_S = 30.0
 _POLL_S = 0.2
 
 
@@ -200,7 +202,7 @@ def _stop_index_writers(start: Start, settings: Settings) -> None:
 
 
 def _report(start: Start, was_running: bool) -> StackReport:
-    processes = tuple(_states(start))
+    processes = _states_at_rest(start)
     return StackReport(
         ok=not start.problems and all(process.ready for process in processes),
         seconds=round(time.monotonic() - start.began, 1),
@@ -210,6 +212,17 @@ def _report(start: Start, was_running: bool) -> StackReport:
         problems=tuple(start.problems),
         processes=processes,
     )
+
+
+def _states_at_rest(start: Start) -> tuple[ProcessState, ...]:
+    """The states once all are ready; as they are where something is known to be wrong."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        states = tuple(_states(start))
+        is_at_rest = all(state.ready for state in states) or any(one.is_fatal for one in states)
+        if start.problems or is_at_rest or time.monotonic() > deadline:
+            return states
+        time.sleep(_POLL_S)
 
 
 def _states(start: Start) -> list[ProcessState]:
