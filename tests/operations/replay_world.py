@@ -32,6 +32,7 @@ from operations.replay.shadow import Shadow
 from tests.consumers.index_database import empty_all, everything
 from tests.consumers.story import deliveries
 from tests.consumers.world import Member, World, settings_file, world_of
+from tests.polling import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 DELIVERIES = 40
@@ -62,7 +63,7 @@ class Indexed:
 
     def rebuild(self, **options: Any) -> Rebuilt:
         """`hilum replay --into shadow` with small batches."""
-        wanted = RebuildOptions(wait_s=5.0, batch_records_max=25, **options)
+        wanted = RebuildOptions(wait_s=60.0, batch_records_max=25, **options)
         return rebuild(self.world.engines, wanted, print)
 
     def rebuild_and_die(self, word: str, **options: Any) -> None:
@@ -70,7 +71,7 @@ class Indexed:
         directory = self.world.directory
         settings = settings_file(self.world.settings, directory / "settings.json")
         wanted = directory / "options.json"
-        wanted.write_text(json.dumps({"wait_s": 5.0, "batch_records_max": 25, **options}))
+        wanted.write_text(json.dumps({"wait_s": 60.0, "batch_records_max": 25, **options}))
         command = (sys.executable, "-m", "tests.operations.replay_world")
         ended = subprocess.run(
             (*command, str(settings), str(wanted), word), cwd=ROOT, timeout=DIE_S, check=False
@@ -82,6 +83,11 @@ class Indexed:
         member = Member(self.world, SPEC)
         self.world.wait_committed(SPEC)
         member.stop()
+        self.await_left()
+
+    def await_left(self) -> None:
+        """Returns once the broker knows that the consumer's group has no member."""
+        eventually(lambda: self.world.bus.members(SPEC.name) == 0, "the group is left")
 
     def heal(self) -> None:
         """The index as it should be, written by its writer; no shadow, nothing kept."""

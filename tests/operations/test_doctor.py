@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,7 +67,7 @@ def test_with_everything_down_each_thing_is_told_with_its_fix(tmp_path: Path) ->
     file.write_text(to_toml(nowhere(tmp_path)))
     command = [sys.executable, "-m", "operations", "doctor", "--json", "--settings", str(file)]
     ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
     )
     assert ended.returncode == EXIT_FAILED, ended.stderr
     answer = json.loads(ended.stdout)
@@ -215,7 +214,7 @@ def test_the_flush_probe_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_check_that_fails_or_hangs_hides_nothing() -> None:
-    released = threading.Event()
+    released, has_ended = threading.Event(), threading.Event()
     good = Finding("disk", "room", "ok", "much", "some")
 
     def fails() -> Iterator[Finding]:
@@ -224,21 +223,22 @@ def test_a_check_that_fails_or_hangs_hides_nothing() -> None:
 
     def hangs() -> Iterator[Finding]:
         yield replace(good, subject="net")
-        released.wait(60)
+        released.wait()
+        has_ended.set()
 
     checks = [
         Check("disk", "room", "some", "df", fails),
         Check("net", "reach", "an answer", "ping", hangs),
     ]
-    started_s = time.monotonic()
-    findings = examine(checks, lambda _line: None, seconds_max=0.5)
-    assert time.monotonic() - started_s < 10
+    # Long enough for a busy machine to begin both.
+    findings = examine(checks, lambda _line: None, seconds_max=3.0)
+    assert not has_ended.is_set(), "what hangs was not waited for"
     released.set()
     assert findings == (
         good,
         Finding("disk", "room", "error", "asking the disk", "some", "look at it"),
         replace(good, subject="net"),
-        Finding("net", "reach", "error", "no answer in 0 s", "an answer", "ping"),
+        Finding("net", "reach", "error", "no answer in 3 s", "an answer", "ping"),
     )
 
 

@@ -55,7 +55,7 @@ class Proven:
     told: list[Delivery]
     objects: dict[str, bytes]
 
-    def verify(self, wait_s: float = 20.0) -> ProofVerdict:
+    def verify(self, wait_s: float = 90.0) -> ProofVerdict:
         """`hilum verify --proofs`."""
         key = signing_key(self.world.settings.proofs.key_file).public
         return verify_proofs(self.world.engines, ProofOptions((key,), wait_s))
@@ -119,7 +119,7 @@ def check_offline(document: dict[str, Any], public_pem: Path) -> list[dict[str, 
     proof = public_pem.with_name("proof.json")
     proof.write_bytes(orjson.dumps(document))
     command = [sys.executable, "-I", "-c", recipe, str(proof), str(public_pem)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     if ran.returncode:
         assert "AssertionError" in ran.stderr or "InvalidSignature" in ran.stderr
         return []

@@ -140,6 +140,7 @@ def test_a_wrong_row_and_a_missing_row_are_found(index: Indexed) -> None:
     }
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("from_bucket", [False, True])
 def test_a_replay_that_was_killed_goes_on(index: Indexed, from_bucket: bool) -> None:
     whole = index.rebuild(from_bucket=from_bucket)
@@ -157,6 +158,7 @@ def test_a_shadow_is_filled_from_one_source(index: Indexed) -> None:
         index.rebuild(site="dr")
 
 
+@pytest.mark.timeout(900)
 def test_a_swap_that_was_killed_is_finished(index: Indexed) -> None:
     empty_all(index.live)
     index.rebuild_and_die("exchanged delivery_rows", swap=True, accept_differences=True)
@@ -201,6 +203,7 @@ def test_a_consumer_reads_history_again(index: Indexed) -> None:
         with pytest.raises(FatalError, match="is running"):
             to(None)
         assert to(None, True).ok
+    index.await_left()
     empty_all(index.live)
     again = to(None)
     assert sum(one.records for one in again.topics) == len(index.events)

@@ -14,9 +14,24 @@ from contracts.failures import FatalError
 from operations.stack import StackOptions, down, process_list, up
 from operations.stack_files import stack_files
 from operations.stack_leftovers import marked_processes
+from tests.polling import eventually
 
 SOME = frozenset({"clickhouse-primary", "gateway-north"})
 PORTS = (8123, 9212, 11112)
+
+
+def is_ready(options: StackOptions) -> bool:
+    """Whether every process says so; a busy one may not answer at the first time."""
+    return all(process.ready for process in process_list(options))
+
+
+def are_killed(options: StackOptions) -> bool:
+    """Kills what there is; whether there was nothing, also not what a supervisor had started."""
+    processes = marked_processes(stack_files(options.state_directory).marker)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return processes == []
 
 
 def quiet(_line: str) -> None:
@@ -42,7 +57,7 @@ def test_two_stacks_side_by_side_and_each_stops_its_own(
         assert set(down(StackOptions(options.state_directory)).stopped) == SOME
         assert marked_processes(stack_files(options.state_directory).marker) == []
         assert {process.name: process.pid for process in process_list(other)} == before
-        assert all(process.ready for process in process_list(other))
+        eventually(lambda: is_ready(other), "the other stack is ready")
     finally:
         down(StackOptions(other.state_directory))
 
@@ -50,6 +65,7 @@ def test_two_stacks_side_by_side_and_each_stops_its_own(
 def test_a_second_up_says_so_and_heals_what_was_stopped(options: StackOptions) -> None:
     first = up(options, quiet)
     assert set(first.started) == SOME
+    eventually(lambda: is_ready(options), "the stack is ready")
     said: list[str] = []
     again = up(options, said.append)
     assert again.was_running
@@ -63,11 +79,7 @@ def test_a_second_up_says_so_and_heals_what_was_stopped(options: StackOptions) -
 
 def test_up_after_a_kill_of_everything(options: StackOptions) -> None:
     assert up(options, quiet).ok
-    processes = marked_processes(stack_files(options.state_directory).marker)
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    eventually(lambda: are_killed(options), "all are gone")
     assert {process.state for process in process_list(options)} == {"stopped"}
     report = up(options, quiet)
     assert report.ok, report.problems

@@ -17,11 +17,11 @@ from infra.engines.program import Probe, Program
 from operations import stack_start
 from operations.ports import free_ports
 from operations.stack_files import StackFiles, StackRecord, create_directories, stack_files
-from operations.stack_leftovers import end_marked_processes, marked_processes
+from operations.stack_leftovers import end_marked_processes, is_alive, marked_processes
 from operations.stack_states import ProcessState, process_states
 from operations.stack_supervisor import Supervisor
+from tests.polling import WITHIN_S, eventually
 
-DEADLINE_S = 20.0
 SERVER = """
 import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -61,7 +61,7 @@ class Stack:
         return next(state for state in states if state.name == name)
 
     def await_state(self, name: str, holds: Callable[[ProcessState], bool]) -> ProcessState:
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + WITHIN_S
         while not holds(state := self.state(name)):
             assert time.monotonic() < deadline, state
             time.sleep(0.05)
@@ -152,6 +152,7 @@ def test_what_a_killed_supervisor_left_is_ended_and_nothing_else(
         for process in left:
             if "supervisor.supervisord" in process.cmdline():
                 process.kill()
+        eventually(lambda: len(marked_processes(stack.files.marker)) == 1, "the supervisor gone")
         ended = end_marked_processes(stack.files.marker)
         assert len(ended) == 1
         assert marked_processes(stack.files.marker) == []
@@ -166,7 +167,7 @@ def test_a_stopped_leftover_is_ended_too(stack: Stack, tmp_path: Path) -> None:
     assert state.pid is not None
     psutil.Process(state.pid).send_signal(signal.SIGSTOP)
     assert len(end_marked_processes(stack.files.marker)) == 2
-    assert not psutil.pid_exists(state.pid)
+    assert not is_alive(state.pid)
 
 
 def test_a_path_the_supervisor_cannot_keep_is_refused(tmp_path: Path) -> None:
