@@ -16,6 +16,7 @@ from load.hostile.options import HostileOptions
 from load.progress import Progress
 from load.report.model import Report, Verdict
 from load.senders import Outcome, SendRun
+from tests.polling import eventually
 
 # What the design's list says of each, in a few of its words.
 WORDS = {
@@ -31,14 +32,29 @@ WORDS = {
 }  # fmt: skip
 
 
+TOO_BUSY = {
+    "pairs in which the sender did not send all the time",
+    "the hostile peer never came to act",
+}
+
+
 def quiet() -> Progress:
     return Progress(Console(file=io.StringIO()))
 
 
 def run(directory: Path, *keys: str, pairs: int = 3) -> Report:
+    """A run for which the machine had the time; one of a machine too busy is repeated."""
     options = HostileOptions(keys, seconds=0.15, pairs=pairs, scratch=directory, ceiling_s=0.3)
-    with quiet() as progress:
-        return run_hostile(options, progress)
+    reports: list[Report] = []
+
+    def is_measured() -> bool:
+        with quiet() as progress:
+            reports.append(run_hostile(options, progress))
+        found = reports[-1].failures
+        return not found or any(failure.what not in TOO_BUSY for failure in found)
+
+    eventually(is_measured, "a run of a machine with time for it", 200)
+    return reports[-1]
 
 
 def test_every_peer_of_the_list_is_there_once_under_its_title() -> None:
@@ -141,6 +157,10 @@ def test_what_is_left_behind_is_told_by_kind() -> None:
 
 def test_the_hostile_process_ends_with_its_block() -> None:
     with program.hostile_process(1, "NOBODY", 1) as process:
-        process.start("H29")
-        acted = process.stop()
-    assert acted.turns and not process.is_alive
+
+        def has_acted() -> bool:
+            process.start("H29")
+            return process.stop().turns > 0
+
+        eventually(has_acted, "a turn before it was stopped")
+    assert not process.is_alive

@@ -17,7 +17,7 @@ from load.cli import app
 from load.report.write import read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIMEOUT_S = 60
+TIMEOUT_S = 200
 PROGRAM = (sys.executable, "-P", "-m", "load")
 PLAN = ("plan", "--sites", "8", "--studies-per-day", "4000")
 # RFC 5737: an address that belongs to nobody; a refused run never connects to it.

@@ -12,7 +12,7 @@ from rich.console import Console
 from load import progress as module
 from load.progress import Progress, duration_text
 
-DEADLINE_S = 10.0
+DEADLINE_S = 120.0
 
 
 def lines_of(stream: io.StringIO) -> list[str]:

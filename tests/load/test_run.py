@@ -60,6 +60,7 @@ def test_smoke_comes_through_every_stage(stack: LocalStack) -> None:
     assert_clean(stack.must("verify"))
 
 
+@pytest.mark.timeout(900)
 def test_what_does_not_come_through_in_time_is_listed_by_name(stack: LocalStack) -> None:
     running = attached_stack(StackOptions(stack.state, stack.port_offset))
     stack.must("down", "dr-replica")
@@ -67,8 +68,13 @@ def test_what_does_not_come_through_in_time_is_listed_by_name(stack: LocalStack)
         with pytest.raises(FatalError, match="dr-replica"):
             attached_stack(running.options)
         template = templates("ct-small", cache=default_cache())
-        planned = [Planned(template, Identity(int(time.time()) % 10**8, 1, 1, n)) for n in range(3)]
-        run = whole_way(running, planned, LeanOptions(), 8.0)
+        # A busy machine takes longer for the other stages; this one is waited for in vain.
+        for deadline_s in (8.0, 30.0, 120.0):
+            seed = int(time.time()) % 10**8
+            planned = [Planned(template, Identity(seed, 1, 1, n)) for n in range(3)]
+            run = whole_way(running, planned, LeanOptions(), deadline_s)
+            if not run.timeline.missing(Stage.INDEXED):
+                break
     finally:
         stack.must("up", "--detach")
     [failure] = run.failures
@@ -121,7 +127,7 @@ def test_a_wrong_scenario_ends_with_its_problem_and_no_report(tmp_path: Path) ->
     path.write_text('name = "x"\ntitle = "x"\nmod = "open"\n')
     ended = subprocess.run(
         [sys.executable, "-m", "load", "run", str(path), "--report", str(tmp_path), "--json"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ended.returncode == 78
     assert "did you mean 'mode'" in json.loads(ended.stdout)["error"]
