@@ -142,7 +142,7 @@ def test_gnu_tar_lists_and_extracts(tmp_path: Path) -> None:
     archive = tmp_path / "pack.tar"
     archive.write_bytes(data)
     listing = subprocess.run(
-        ["tar", "-tf", str(archive)], capture_output=True, text=True, check=True, timeout=30
+        ["tar", "-tf", str(archive)], capture_output=True, text=True, check=True, timeout=200
     )
     assert listing.stderr == ""
     assert listing.stdout.split() == [
@@ -150,7 +150,7 @@ def test_gnu_tar_lists_and_extracts(tmp_path: Path) -> None:
         "manifest.avro",
         "locator",
     ]
-    subprocess.run(["tar", "-xf", str(archive), "-C", str(tmp_path)], check=True, timeout=30)
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(tmp_path)], check=True, timeout=200)
     extracted = tmp_path / (pack.members[0].delivery_id + ".dcm")
     assert extracted.read_bytes().endswith(data_set(0))
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,13 @@ from infra.clock import SystemClock
 from infra.provision_topics import provision_topics
 from infra.schema_registry import SchemaRegistry
 from infra.settings import RegistrySettings, Settings
-from tests.engines import isolated_settings
+from tests.engines import delete_topics, isolated_settings
+from tests.polling import WITHIN_S, eventually, succeeded
 
 ROOT = Path(__file__).resolve().parents[2]
-ACKNOWLEDGED_WITHIN_S = 30.0
-CONSUMED_WITHIN_S = 30.0
+ACKNOWLEDGED_WITHIN_S = 110.0
+CONSUMED_WITHIN_S = 110.0
+ANSWER_S = 60.0
 SETTINGS = """
 [kafka]
 bootstrap_servers = "127.0.0.1:1"
@@ -67,7 +68,7 @@ def client(port: int) -> SchemaRegistryClient:
 
 
 def ask(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, str, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
@@ -150,7 +151,7 @@ def test_it_says_ready_and_where_an_id_is_used(port: int) -> None:
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
     connection.putrequest("POST", "/subjects/imaging.custody.v1-value")
     connection.putheader("Content-Length", str(2**40))
     connection.endheaders()
@@ -173,14 +174,16 @@ def test_the_process_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
     with log.open("wb") as stderr:
         process = subprocess.Popen((*COMMAND, str(settings)), cwd=ROOT, stderr=stderr)
     try:
-        until = time.monotonic() + 30
-        while not (lines := log.read_text().splitlines()):
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
-        port = json.loads(lines[-1])["port"]
+
+        def has_told() -> bool:
+            assert process.poll() is None, log.read_text()
+            return log.read_text().endswith("}\n")
+
+        eventually(has_told, "its first line")
+        port = json.loads(log.read_text().splitlines()[-1])["port"]
         assert ask(port, "GET", "/readyz")[0] == 200
         process.terminate()
-        assert process.wait(30) == EXIT_OK
+        assert process.wait(WITHIN_S) == EXIT_OK
     finally:
         process.kill()
 
@@ -188,7 +191,7 @@ def test_the_process_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
 def test_the_process_ends_for_good_on_bad_settings(tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text(SETTINGS.replace("bootstrap_servers", "boostrap_servers"))
-    done = subprocess.run((*COMMAND, str(settings)), cwd=ROOT, capture_output=True, timeout=60)
+    done = subprocess.run((*COMMAND, str(settings)), cwd=ROOT, capture_output=True, timeout=200)
     assert done.returncode == EXIT_FATAL
     last = json.loads(done.stderr.splitlines()[-1])
     assert last["event"] == "stopped" and "'bootstrap_servers'" in last["reason"]
@@ -196,10 +199,10 @@ def test_the_process_ends_for_good_on_bad_settings(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def published(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def published(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Every example on its topic, on the real broker."""
     settings = isolated_settings(engines, tmp_path_factory.mktemp("registry"))
-    provision_topics(settings.kafka)
+    succeeded(lambda: provision_topics(settings.kafka), "the topics are there")
     publisher = KafkaPublisher(settings.kafka, Origin("/hilum/test/registry"), SystemClock())
     pending = [
         publisher.publish_event(example, b"key", f"{number}")
@@ -209,7 +212,8 @@ def published(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Se
     for publication in pending:
         publication.result(ACKNOWLEDGED_WITHIN_S)
     publisher.close()
-    return settings
+    yield settings
+    delete_topics(settings)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
