@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.end_to_end.local_stack import LocalStack
 from tests.engines import engine_settings, engines
 
 __all__ = ["engine_settings", "engines", "stack"]
+
+# How long an example takes says something of the machine only.
+hypothesis_settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("busy machine")
 
 # All of its ports lie below the range of ephemeral ports (32768), the engines of other tests too.
 PORT_OFFSET = 21_000

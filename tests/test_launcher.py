@@ -45,10 +45,11 @@ def launch(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=400,
     )
 
 
+@pytest.mark.timeout(1500)
 def test_environment_is_made_once_linked_and_used(checkout: Path) -> None:
     first = launch(checkout, "status", "--json", "a b")
     assert first.returncode == 7, first.stderr
