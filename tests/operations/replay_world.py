@@ -36,7 +36,7 @@ from tests.polling import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 DELIVERIES = 40
-DIE_S = 240.0  # a busy machine needs most of it to start the child
+DIE_S = 400.0  # a busy machine needs most of it to start the child
 INPUTS = (RECEIVED, PACK_ARCHIVED, PACK_REPLICATED, RECEIPT)
 SPEC = spec_of("metadata-index")
 Rows = dict[str, list[dict[str, Any]]]

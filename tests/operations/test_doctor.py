@@ -28,15 +28,44 @@ from operations.ports import free_ports
 from operations.stack_files import to_toml
 from tests.edge_gateway.association.authority import Authority
 from tests.edge_gateway.running_gateway import AE_TITLE, running_gateway
+from tests.polling import eventually, succeeded
 
 ROOT = Path(__file__).resolve().parents[2]
+SITES = ("primary", "dr")
 UP = "./hilum up --detach"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def found(settings: Settings) -> dict[tuple[str, str], Finding]:
+Findings = dict[tuple[str, str], Finding]
+
+
+def found(settings: Settings) -> Findings:
     findings = examine(checks_of(settings, UP), lambda _line: None)
     return {(finding.subject, finding.check): finding for finding in findings}
+
+
+def found_well(settings: Settings, *well: tuple[str, str]) -> Findings:
+    """What is found once these are well: what is busy when it is asked is not."""
+    looks: list[Findings] = []
+
+    def are_well() -> bool:
+        looks.append(found(settings))
+        return all(looks[-1][one].verdict == "ok" for one in well)
+
+    eventually(are_well, f"{well} are well")
+    return looks[-1]
+
+
+def examined(settings: Settings, title: str, gateway: str | None) -> PeerAnswer:
+    """What a modality is told by a gateway that answers its C-ECHO, however busy it is."""
+    answers: list[PeerAnswer] = []
+
+    def is_answered() -> bool:
+        answers.append(examine_peer(settings, title, gateway))
+        return answers[-1].ok and "0000H" in answers[-1].echo[0]
+
+    eventually(is_answered, "an answer to C-ECHO")
+    return answers[-1]
 
 
 def nowhere(directory: Path) -> dict[str, Any]:
@@ -85,24 +114,23 @@ def test_with_everything_down_each_thing_is_told_with_its_fix(tmp_path: Path) ->
 
 
 def test_engines_before_and_after_they_are_provisioned(engine_settings: Settings) -> None:
-    before = found(engine_settings)
-    assert before["kafka", "reachable"].verdict == "ok"
+    clocks = [(f"{kind} {site}", "clock") for kind in ("s3", "clickhouse") for site in SITES]
+    before = found_well(engine_settings, ("kafka", "reachable"), *clocks)
     assert before["kafka", "topics"].verdict == "error"
-    for site in ("primary", "dr"):
+    for site in SITES:
         assert before[f"s3 {site}", "bucket"].verdict == "error"
         assert before[f"clickhouse {site}", "database"].verdict == "error"
-        assert before[f"s3 {site}", "clock"].verdict == "ok"
-        assert before[f"clickhouse {site}", "clock"].verdict == "ok"
-    provision(engine_settings)
+    succeeded(lambda: provision(engine_settings), "the engines are provisioned")
     kafka = engine_settings.kafka.model_copy(update={"payload_retention_ms": 7_200_000})
     primary = engine_settings.primary.model_copy(update={"name": "elsewhere"})
-    after = found(engine_settings.model_copy(update={"kafka": kafka, "primary": primary}))
-    assert after["kafka", "topics"].verdict == after["kafka", "in sync"].verdict == "ok"
+    after = found_well(
+        engine_settings.model_copy(update={"kafka": kafka, "primary": primary}),
+        *(("kafka", check) for check in ("topics", "in sync")),
+        *(("s3 dr", "marker"), ("clickhouse dr", "migrations")),
+    )
     drift = after["kafka", "topic settings"]
     assert drift.verdict == "error" and "retention.ms 86400000 -> 7200000" in drift.seen
-    assert after["s3 dr", "marker"].verdict == "ok"
     assert "another archive" in after["s3 elsewhere", "marker"].seen
-    assert after["clickhouse dr", "migrations"].verdict == "ok"
 
 
 @pytest.fixture
@@ -122,15 +150,12 @@ def test_a_running_gateway_is_well_and_knows_its_modality(
             http_port=addresses.http_port,
             spool=offline.gateways["north"].spool.model_copy(update={"directory": directory}),
         )
-        seen = found(settings)
-        echoed = seen["gateway north", "C-ECHO"]
-        assert echoed.verdict == "ok" and "0000H" in echoed.seen, echoed
-        assert seen["gateway north", "readyz"].verdict == "ok"
-        assert seen["spool north", "directory"].verdict == "ok"
-        answer = examine_peer(settings, "CT1", "north")
-    assert answer.ok and answer.settings[0].port == addresses.dicom_port
+        well = (("gateway north", "C-ECHO"), ("gateway north", "readyz"))
+        seen = found_well(settings, *well, ("spool north", "directory"))
+        assert "0000H" in seen["gateway north", "C-ECHO"].seen
+        answer = examined(settings, "CT1", "north")
+    assert answer.settings[0].port == addresses.dicom_port
     assert answer.settings[0].called_ae_title == AE_TITLE
-    assert "0000H" in answer.echo[0]
 
 
 def test_a_gateway_that_admits_others_only_is_no_error(tmp_path: Path) -> None:
@@ -138,7 +163,7 @@ def test_a_gateway_that_admits_others_only_is_no_error(tmp_path: Path) -> None:
     with running_gateway(tmp_path / "spool", admit=(rule,)) as gateway:
         tree = overlay(nowhere(tmp_path), {"gateways": {"north": {"admit": [rule]}}})
         settings = gateway_tree(validate(tree, "tests"), dicom_port=gateway.port)
-        assert found(settings)["gateway north", "C-ECHO"].verdict == "ok"
+        found_well(settings, ("gateway north", "C-ECHO"))
         answer = examine_peer(settings, "CT1", "north")
         assert answer.ok and answer.settings[0].networks == ("192.0.2.0/24",)
         assert "not from this machine" in answer.echo[0]
@@ -151,8 +176,7 @@ def test_over_tls_the_certificate_on_the_port_is_compared_with_the_file(
     tls = authority.gateway_settings("north")
     with running_gateway(tmp_path / "spool", tls=tls.model_dump()) as gateway:
         settings = gateway_tree(offline, dicom_port=gateway.port, tls=tls)
-        seen = found(settings)
-        assert seen["gateway north", "TLS"].verdict == "ok", seen["gateway north", "TLS"]
+        seen = found_well(settings, ("gateway north", "TLS"))
         key = seen["certificates", "gateways.north.tls.certificate_file"]
         assert key.seen.startswith(str(tls.certificate_file))
         assert "not tried" in examine_peer(settings, "CT1", "north").echo[0]
@@ -171,8 +195,7 @@ def test_a_modality_without_a_certificate_is_tried_over_tls(
     tls = Authority.create(tmp_path / "ca").gateway_settings("north")
     tls = tls.model_copy(update={"require_client_certificate": False, "client_ca_file": None})
     with running_gateway(tmp_path / "spool", tls=tls.model_dump()) as gateway:
-        answer = examine_peer(gateway_tree(offline, dicom_port=gateway.port, tls=tls), "CT1", None)
-    assert answer.ok and "0000H" in answer.echo[0]
+        answer = examined(gateway_tree(offline, dicom_port=gateway.port, tls=tls), "CT1", None)
     assert "without a client certificate" in answer.settings[0].tls
 
 

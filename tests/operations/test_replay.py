@@ -140,7 +140,7 @@ def test_a_wrong_row_and_a_missing_row_are_found(index: Indexed) -> None:
     }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("from_bucket", [False, True])
 def test_a_replay_that_was_killed_goes_on(index: Indexed, from_bucket: bool) -> None:
     whole = index.rebuild(from_bucket=from_bucket)
@@ -158,7 +158,7 @@ def test_a_shadow_is_filled_from_one_source(index: Indexed) -> None:
         index.rebuild(site="dr")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_swap_that_was_killed_is_finished(index: Indexed) -> None:
     empty_all(index.live)
     index.rebuild_and_die("exchanged delivery_rows", swap=True, accept_differences=True)
