@@ -31,7 +31,7 @@ SECONDS_MAX = 60.0
 DISK_WRITE_BYTES_MAX = 1024 * MIB
 _FLUSHED_BYTES = 4096
 _BLOCK_BYTES = MIB
-_CONNECT_WITHIN_S = 20.0
+_CONNECT_WITHIN_S = 90.0
 _SOURCE = "load.receivers.programs.loopback_source"
 
 
