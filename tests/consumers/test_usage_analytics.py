@@ -20,7 +20,7 @@ from infra.migrate import migrate
 from infra.seams import PendingPublication
 from infra.settings import Settings
 from infra.telemetry import Metrics
-from tests.consumers.bus import Bus, bus_of
+from tests.consumers.bus import ACKNOWLEDGE_S, Bus, bus_of
 from tests.consumers.index_database import empty_all
 from tests.consumers.index_events import NOON, archived, content, header, receipt, received
 from tests.engines import isolated_settings
@@ -53,7 +53,7 @@ class LosingPublisher:
     inner: Any
 
     def publish_event(self, event: Event, key: bytes, event_id: str) -> PendingPublication:
-        self.inner.publish_event(event, key, event_id).result(30.0)
+        self.inner.publish_event(event, key, event_id).result(ACKNOWLEDGE_S)
         raise RetryableError("publishing: acknowledgement lost")
 
 

@@ -19,7 +19,7 @@ from infra.object_store import S3ObjectStore
 from infra.settings import ObjectStoreSettings, Settings
 from operations.ports import free_ports
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,11 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreS
         yield store
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(READY_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _answers(port: int) -> bool:

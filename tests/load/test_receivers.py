@@ -138,7 +138,7 @@ def test_children_that_have_ended_still_count(tmp_path: Path) -> None:
         f"subprocess.run([sys.executable, '-c', {work!r}])\n"
         f"unwaited = subprocess.Popen([sys.executable, '-c', {work!r}])\n"
         "print('working', flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     with own_process("parent", [sys.executable, "-c", program], tmp_path) as process:
         process.wait_until(lambda: "working" in process.log.read_text(), "no word")
@@ -159,7 +159,7 @@ def test_a_program_that_ignores_sigterm_is_killed_with_its_children(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "os.fork()\n"
         "print('deaf', flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     process = OwnProcess("deaf", [sys.executable, "-c", program], tmp_path)
     process.wait_until(lambda: process.log.read_text().count("deaf") == 2, "no word")
@@ -174,7 +174,7 @@ def test_one_that_does_not_come_up_tells_its_last_log_lines(
 ) -> None:
     monkeypatch.setattr("load.receivers.process.READY_WITHIN_S", 0.3)
     program = "import sys, time; print('no such index', flush=True); time.sleep({})"
-    for seconds, text in ((60, "not within"), (0, "exit code 0")):
+    for seconds, text in ((600, "not within"), (0, "exit code 0")):
         command = [sys.executable, "-c", program.format(seconds)]
         with (
             pytest.raises(FatalError, match=f"(?s){text}.*no such index"),
