@@ -26,12 +26,12 @@ from load.senders.model import Target
 from operations.context import CHECKOUT
 from operations.ports import free_ports
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 END_WITHIN_S = 15.0
 KILL_WITHIN_S = 5.0
-ECHO_TIMEOUT_S = 2.0
+ECHO_TIMEOUT_S = 10.0
 POLL_S = 0.02
-VERSION_TIMEOUT_S = 10.0
+VERSION_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 12
 # Children that end between two looks at them; each look is a millisecond.
 CPU_READS_MAX = 20
