@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,11 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         return 0, b""
 
 
+def tells(port: int, line: str) -> bool:
+    """Whether the metrics say so now."""
+    return line in get(port, "/metrics")[1].decode()
+
+
 def test_it_consumes_tells_its_state_and_stops_when_asked(world: World, process: Any) -> None:
     told = story.deliveries(10)
     world.publish(world.tell(told, [RECEIVED])[RECEIVED])
@@ -95,9 +101,9 @@ def test_it_consumes_tells_its_state_and_stops_when_asked(world: World, process:
     port = running.line("started")["http_port"]
     eventually(lambda: get(port, "/readyz") == (200, b'{"ready":true,"reason":"running"}'), "ready")
     eventually(lambda: world.bus.lag("object-archive", [RECEIVED]) == 0, "all committed")
+    # A batch is counted after its commit.
     for line in ('hilum_consumer_records_total{outcome="written"} 10.0', "hilum_ready 1.0"):
-        # A batch is counted after its commit.
-        eventually(lambda line=line: line in get(port, "/metrics")[1].decode(), line)  # type: ignore[misc]
+        eventually(partial(tells, port, line), line)
     second = process("object-archive-2")
     port_2 = second.line("started")["http_port"]
     eventually(lambda: get(port_2, "/readyz")[0] == 200, "a second member")
