@@ -121,7 +121,7 @@ def empty_all(database: Database) -> None:
     """Takes every row out of every table."""
     tables = database.query(
         "SELECT name FROM system.tables WHERE database = {name:String} AND engine LIKE '%MergeTree'"
-        " AND name != 'migrations' AND total_rows != 0",
+        " AND name != 'migrations' AND coalesce(total_rows, 1) != 0",
         {"name": database.name},
     )
     for table in tables:
