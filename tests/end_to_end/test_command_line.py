@@ -77,7 +77,7 @@ def test_examples_for_analysts_answer(stack: LocalStack) -> None:
 
 
 # A machine that also builds and starts the engines for the first time takes its time.
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_command_block_of_the_readme_runs(tmp_path: Path) -> None:
     """In a stack of its own, started by the README's first command itself."""
     blocks = README_COMMAND.findall((ROOT / "README.md").read_text())
