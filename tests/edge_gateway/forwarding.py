@@ -23,7 +23,7 @@ from operations.ports import free_ports
 from operations.stack_files import to_toml
 
 # A process start, Kafka and a machine that does other things as well.
-DEADLINE_S = 90.0
+DEADLINE_S = 150.0
 # A forwarder may take 10 s; one that waited for an engine that is away would take minutes.
 STOP_TIMEOUT_S = 60.0
 MIB = 1024 * 1024

@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 AE_TITLE = "NORTH"
 LOOPBACK_ONLY = ({"calling_ae_title": "*", "network": "127.0.0.0/8"},)
 # A machine that does other things as well keeps everything waiting, at times for many seconds.
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def eventually(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:

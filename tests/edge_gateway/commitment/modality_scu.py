@@ -28,7 +28,7 @@ from pynetdicom.sop_class import (
 from edge_gateway.commitment.request import Reference
 
 CT = str(CTImageStorage)
-_DEADLINE_S = 60.0
+_DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from edge_gateway.spool.layout import SpoolLayout
 
 NOW = datetime(2026, 3, 1, 12, 30, 45, 123457, tzinfo=UTC)
 # A machine that does other things as well keeps a thread or a flush waiting for many seconds.
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 SMALL_SEGMENTS = SpoolLimits(
     segment_bytes=64 * 1024,
     object_in_memory_bytes_max=8 * 1024,
