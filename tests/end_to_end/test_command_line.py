@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from operations.synthetic import CtStudy
-from tests.end_to_end.local_stack import ROOT, LocalStack, assert_clean
+from tests.end_to_end.local_stack import ROOT, LocalStack, assert_clean, await_equal
 
 README_COMMAND = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 # The README's two commands that cannot run inside a test run of themselves, and who runs them.
@@ -31,9 +31,14 @@ def test_commands_need_no_gateway_directory(stack: LocalStack, tmp_path: Path) -
     study.write(tmp_path / "in")
     with_settings = ("--settings", str(remote))
     assert elsewhere.must("send", str(tmp_path / "in"), *with_settings)["acknowledged"] == 3
-    assert_clean(elsewhere.must("verify", *with_settings))
-    found = elsewhere.must("where", study.accession_number, *with_settings)
-    assert found["complete"] == 3 and found["found_as"] == "accession number"
+    assert_clean(elsewhere.verify(*with_settings))
+
+    def found() -> tuple[object, object]:
+        answer = elsewhere.run("where", study.accession_number, *with_settings).json or {}
+        return answer.get("complete"), answer.get("found_as")
+
+    await_equal(found, (3, "accession number"))
+    assert elsewhere.must("where", study.accession_number, *with_settings)
     assert elsewhere.must("status", *with_settings)["spools"]
     assert elsewhere.must("dlq", "list", *with_settings)["dead_letters"] == []
 
@@ -42,7 +47,10 @@ def test_where_shows_each_state_with_its_time(stack: LocalStack, tmp_path: Path)
     study = CtStudy(2, rows=64, seed=501)
     study.write(tmp_path / "in")
     stack.must("send", str(tmp_path / "in"), "--to", "south")
-    assert_clean(stack.must("verify"))
+    assert_clean(stack.verify())
+    await_equal(
+        lambda: (stack.run("where", study.study_instance_uid).json or {}).get("complete"), 2
+    )
     found = stack.must("where", study.study_instance_uid)
     times = [found["states"][state]["first_at"] for state in found["states"]]
     assert list(found["states"]) and all(times)
@@ -51,12 +59,20 @@ def test_where_shows_each_state_with_its_time(stack: LocalStack, tmp_path: Path)
 
 
 def test_the_doctor_finds_no_error_in_a_running_stack(stack: LocalStack) -> None:
-    answer = stack.must("doctor")
-    errors = [finding for finding in answer["findings"] if finding["verdict"] == "error"]
-    assert not errors and answer["ok"]
-    verdicts = {(one["subject"], one["check"]): one["verdict"] for one in answer["findings"]}
-    for subject in ("gateway north", "gateway south", "s3 dr", "clickhouse primary"):
-        assert verdicts[subject, "clock"] == "ok", subject
+    subjects = ("gateway north", "gateway south", "s3 dr", "clickhouse primary")
+    verdicts: dict[tuple[str, str], str] = {}
+
+    def clocks() -> list[str | None]:
+        # A gateway's word that was long on its way tells nothing of its clock; the next one does.
+        answer = stack.must("doctor")
+        errors = [finding for finding in answer["findings"] if finding["verdict"] == "error"]
+        assert not errors and answer["ok"]
+        verdicts.update(
+            {(one["subject"], one["check"]): one["verdict"] for one in answer["findings"]}
+        )
+        return [verdicts.get((subject, "clock")) for subject in subjects]
+
+    await_equal(clocks, ["ok"] * len(subjects))
     assert verdicts["consumer usage-analytics", "readyz"] == "ok"
     modality = stack.must("doctor", "--peer", "CT1", "--gateway", "south")
     assert modality["settings"][0]["called_ae_title"] == "SOUTH"
@@ -70,7 +86,7 @@ def test_examples_for_analysts_answer(stack: LocalStack) -> None:
     for script in scripts:
         ended = subprocess.run(
             [sys.executable, str(script), "--port", port],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, f"{script.name}: {ended.stderr}"
         assert ended.stdout.strip(), script.name
@@ -95,7 +111,7 @@ def test_every_command_block_of_the_readme_runs(tmp_path: Path) -> None:
                 continue
             ended = subprocess.run(
                 shlex.split(command), cwd=ROOT, env=environment,
-                capture_output=True, text=True, timeout=600, check=False,
+                capture_output=True, text=True, timeout=1200, check=False,
             )  # fmt: skip
             assert ended.returncode == 0, (
                 f"{command}: {ended.stdout[-3000:]} {ended.stderr[-3000:]}"
