@@ -31,7 +31,7 @@ LOG_BYTES_MAX = "10MB"
 LOG_BACKUPS = 3
 # Kafka alone holds three files for each of some 200 partitions.
 DESCRIPTORS_WANTED = 65_536
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 RPC_TIMEOUT_S = 30.0
 _POLL_S = 0.1
