@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from contracts.failures import RetryableError
+from infra.provision_topics import provision_topics
 from infra.settings import Settings, overlay, validate
 from operations.ports import free_ports
 from operations.stack_files import to_toml
@@ -37,6 +39,19 @@ def eventually(is_so: Callable[[], bool], what: str, pause_s: float = 0.05) -> N
     while not is_so():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
         time.sleep(pause_s)
+
+
+def provide_topics(settings: Settings) -> None:
+    """The topics are there on return. A broker that missed its own heartbeats is asked again."""
+
+    def is_done() -> bool:
+        try:
+            provision_topics(settings.kafka)
+        except RetryableError:
+            return False
+        return True
+
+    eventually(is_done, "topics", 0.5)
 
 
 def forwarder_settings(settings: Settings, **gateway: object) -> Settings:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from infra.cluster_view import ClusterView
-from infra.provision_topics import provision_topics
 from infra.settings import Settings
 from tests.edge_gateway.centre_side import Centre
 from tests.edge_gateway.forwarding import (
@@ -17,6 +16,7 @@ from tests.edge_gateway.forwarding import (
     ForwarderProcess,
     eventually,
     forwarder_settings,
+    provide_topics,
 )
 from tests.edge_gateway.gateway_fixtures import StartForwarder, start_forwarder
 from tests.edge_gateway.modality import Modality, open_modality
@@ -46,7 +46,7 @@ def is_red(process: ForwarderProcess, text: str) -> bool:
 
 def ready_gateway(kafka: RunningEngines, tmp_path: Path) -> tuple[Settings, Modality, Centre]:
     settings = forwarder_settings(isolated_settings(kafka.settings, tmp_path))
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     modality = open_modality(settings)
     return settings, modality, Centre(settings, modality.spool.identity.gateway_id)
 
@@ -108,7 +108,7 @@ def test_a_cluster_that_lost_everything_gets_what_is_unarchived_again(
     kafka.kill("kafka")
     wiped = start_over(kafka, tmp_path)
     try:
-        provision_topics(settings.kafka)
+        provide_topics(settings)
         assert ClusterView(settings.kafka).cluster_id() != old_cluster
         modality.store_study(f"{STUDY}.1", 2)
         again = start_forwarder(settings)
@@ -135,7 +135,7 @@ def test_missing_topics_are_waited_for(
     modality.store_study(STUDY, 3)
     process = start_forwarder(settings)
     eventually(lambda: "does not exist" in process.readiness()[1], "it says which topic")
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     centre = Centre(settings, modality.spool.identity.gateway_id)
     eventually(lambda: centre.received_ids() == set(modality.order), "published")
     centre.close()
@@ -146,7 +146,7 @@ def test_it_waits_for_the_gateways_first_start(
     engine_settings: Settings, start_forwarder: StartForwarder
 ) -> None:
     settings = forwarder_settings(engine_settings)
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     process = start_forwarder(settings)
     eventually(lambda: "first start" in process.readiness()[1], "it says what it waits for")
     modality = open_modality(settings)

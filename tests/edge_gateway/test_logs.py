@@ -14,7 +14,6 @@ from pydicom import Dataset, dcmread
 from edge_gateway.association.connection import ConnectionLost, DeadlinePassed
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import Peer, StoreScu
-from infra.provision_topics import provision_topics
 from infra.settings import Settings
 from load.hostile.raw_peer import P_DATA, RawPeer, data_set, element, pdu, pdv, store_command
 from operations.ports import free_ports
@@ -25,6 +24,7 @@ from tests.edge_gateway.forwarding import (
     ForwarderProcess,
     eventually,
     forwarder_settings,
+    provide_topics,
 )
 from tests.edge_gateway.running_gateway import echo
 
@@ -89,7 +89,7 @@ def send_what_is_wrong(port: int) -> int:
 def test_names_of_patients_are_in_no_log_line_of_either_process(
     engine_settings: Settings, tmp_path: Path
 ) -> None:
-    provision_topics(engine_settings.kafka)
+    provide_topics(engine_settings)
     dicom_port, http_port = free_ports(2)
     settings = forwarder_settings(engine_settings, dicom_port=dicom_port, http_port=http_port)
     settings = settings.model_copy(update={"log_level": "debug"})
