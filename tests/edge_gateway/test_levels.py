@@ -32,7 +32,7 @@ LATE = status.LEVEL_NOT_REACHED.value
 LATE_MS = 300
 
 
-def rule(calling: str, level: str, answer_within_ms: int = 3_600_000) -> dict[str, object]:
+def rule(calling: str, level: str, answer_within_ms: int = 600_000) -> dict[str, object]:
     return {
         "calling_ae_title": calling,
         "network": "127.0.0.0/8",
