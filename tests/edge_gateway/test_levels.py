@@ -51,6 +51,12 @@ def gateway_of(settings: Settings) -> Iterator[RunningGateway]:
         yield gateway
 
 
+@pytest.fixture
+def without_topics(engine_settings: Settings) -> Settings:
+    """Gateway north where nothing speaks to Kafka: to make the topics takes seconds."""
+    return forwarder_settings(engine_settings)
+
+
 @dataclass
 class Sending:
     """One C-STORE under way in a thread of its own."""
@@ -115,10 +121,10 @@ def test_archive_is_answered_when_custody_has_the_same_sha256_and_not_before(
 
 
 def test_late_is_a700_and_the_copy_stays_here_and_a_disk_sender_never_waits(
-    tmp_path: Path, north_settings: Settings
+    tmp_path: Path, without_topics: Settings
 ) -> None:
     rules = [rule("SLOW", "archive"), rule("HASTY", "archive", LATE_MS), rule("FAST", "disk")]
-    with gateway_of(forwarder_settings(north_settings, admit=rules)) as gateway:
+    with gateway_of(forwarder_settings(without_topics, admit=rules)) as gateway:
         slow = Sending(gateway, instance(tmp_path, 1), "SLOW").start()
         eventually(lambda: len(gateway.deliveries()) == 1, "durable")
         assert Sending(gateway, instance(tmp_path, 2), "FAST").start().status() == 0
@@ -131,9 +137,9 @@ def test_late_is_a700_and_the_copy_stays_here_and_a_disk_sender_never_waits(
 
 
 def test_a_gateway_that_stops_lets_nobody_wait_for_a_level(
-    tmp_path: Path, north_settings: Settings
+    tmp_path: Path, without_topics: Settings
 ) -> None:
-    settings = forwarder_settings(north_settings, admit=[rule("SLOW", "archive", 600_000)])
+    settings = forwarder_settings(without_topics, admit=[rule("SLOW", "archive", 600_000)])
     with gateway_of(settings) as gateway:
         slow = Sending(gateway, instance(tmp_path, 1), "SLOW").start()
         eventually(lambda: len(gateway.deliveries()) == 1, "durable")
@@ -166,10 +172,10 @@ def test_kafka_is_refused_while_the_topics_keep_one_copy(
     ],
 )
 def test_settings_that_cannot_be_kept_end_the_start(
-    north_settings: Settings, tmp_path: Path, level: str, problem: str
+    without_topics: Settings, tmp_path: Path, level: str, problem: str
 ) -> None:
     file = tmp_path / "settings.toml"
-    tree = north_settings.model_dump(mode="json", exclude_none=True)
+    tree = without_topics.model_dump(mode="json", exclude_none=True)
     tree["gateways"]["north"]["admit"] = [rule("BUS", level)]
     file.write_text(to_toml(tree))
     with pytest.raises(FatalError, match=problem):
