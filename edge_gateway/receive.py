@@ -56,9 +56,10 @@ class Receiver:
         self._flushes = 0
         self.metrics = Metrics()
         self._confirmations = Confirmations(gateway.spool.directory)
+        self._admission = Admission(gateway, self._capacity)
         self._listener = Listener(
             (gateway.bind, gateway.dicom_port),
-            Admission(gateway, self._capacity),
+            self._admission,
             Intake(spool, self.metrics, SystemClock(), self._confirmations),
             limits or association_limits(gateway),
             certificates,
@@ -74,6 +75,11 @@ class Receiver:
             before_scrape=self._update_gauges,
         )
         self.addresses = Addresses(self._listener.port, self._endpoint.port)
+
+    @property
+    def associations(self) -> int:
+        """How many associations have a place now."""
+        return self._admission.active
 
     def start(self) -> None:
         """Accepts associations and serves /metrics, /livez and /readyz from now on."""
@@ -122,6 +128,9 @@ class Receiver:
             flushes = self._spool.statistics().flushes
             self.metrics.count("hilum_spool_flush_total", flushes - self._flushes)
             self._flushes = flushes
+            # Set by the associations themselves, one that was overtaken between counting and
+            # setting would leave its old count for good.
+            self.metrics.gauge("hilum_association_active", self.associations)
         if self._watch is not None:
             self._watch.gauge(self.metrics)
         self.metrics.gauge("hilum_spool_bytes", spool_usage(self._gateway.spool.directory).bytes)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -75,9 +76,32 @@ def configure_logging(process: str, level: Literal["debug", "info", "warning", "
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LibraryLine(process))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
     # It warns of each of its own steps that took 100 ms, which on a busy machine is all of them.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+
+
+class _LibraryLine(logging.Formatter):
+    """A library's word in the form of ours: who reads the lines reads one form."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "area": record.name,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "process": self._process,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _to_json(line)
 
 
 def logger(area: str) -> Logger:

@@ -25,7 +25,7 @@ from operations.verify import Verdict, VerifyOptions, verify
 from operations.where import STATES, Whereabouts, where
 
 SLICES = 60
-FOLLOW_S = 120.0
+FOLLOW_S = 240.0
 POLL_S = 0.5
 
 

@@ -1,8 +1,9 @@
 """Which ports of loopback are free, and free ones to choose for a passing server.
 
 Invariant: what is chosen lies below the range of ports that the system gives to clients (Linux:
-from 32768), so that no client's connection takes it before the server does. It must not hold a
-port: two programs that choose at once may choose the same one.
+from 32768), so that no client's connection takes it before the server does, and one process never
+chooses a port twice: its servers may not have bound the first yet. It must not hold a port: two
+programs that choose at once may choose the same one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contracts.failures import RetryableError
 PORTS = range(12_000, 28_000)
 # Steps with which all of the engines' ports stay below those stacks.
 PORT_OFFSETS = range(4_000, 18_900, 50)
+_CHOSEN: set[int] = set()
 _ENGINE_PORTS = (8081, 8123, 8124, 9000, 9001, 9092, 9093, 9100, 9101)
 
 
@@ -37,6 +39,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     found = tuple(port for _, port in zip(range(count), _free(PORTS), strict=False))
     if len(found) < count:
         raise RetryableError(f"looking for {count} free ports: there are {len(found)}")
+    _CHOSEN.update(found)
     return found
 
 
@@ -53,5 +56,5 @@ def free_port_offset() -> int:
 
 def _free(ports: range) -> Iterator[int]:
     for port in random.SystemRandom().sample(ports, len(ports)):
-        if is_port_free(port):
+        if port not in _CHOSEN and is_port_free(port):
             yield port

@@ -32,8 +32,8 @@ from operations.stack_states import ProcessState, process_states
 from operations.stack_supervisor import Supervisor
 
 Progress = Callable[[str], None]
-ENGINES_READY_TIMEOUT_S = 120.0
-SERVICES_READY_TIMEOUT_S = 120.0
+ENGINES_READY_TIMEOUT_S = 240.0
+SERVICES_READY_TIMEOUT_S = 240.0
 # One that was ready a moment ago and is busy now (a probe waits 3 s) is asked again for so long.
 BUSY_TIMEOUT_S = 30.0
 _POLL_S = 0.2

@@ -97,11 +97,9 @@ class Acceptor:
             return
         self._parts.waiting_room.leave(self._connection)
         try:
-            self._count_active()
             self._associate(request, judged)
         finally:
             self._parts.admission.leave(judged)
-            self._count_active()
         self._linger()
 
     def _shake_hands(self, deadline: float) -> frozenset[str]:
@@ -211,10 +209,6 @@ class Acceptor:
         # Without a place of its own any more: it waits where it may be evicted.
         self._parts.waiting_room.enter(self._connection)
         self._connection.close_after_answer(time.monotonic() + self._parts.limits.linger_timeout_s)
-
-    def _count_active(self) -> None:
-        active = self._parts.admission.active
-        self._parts.intake.metrics.gauge("hilum_association_active", active)
 
     def _warn(self, kind: str, reason: str, **facts: object) -> None:
         address = self._connection.address

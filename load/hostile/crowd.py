@@ -16,8 +16,9 @@ from load.hostile.peer import Door, HostilePeer, Visit, take_turn
 
 TURNS_MAX = 100_000
 SECONDS_MAX = 120.0
-# A thread may be in a connect or a TLS handshake, which has the socket's time-out.
-STOP_WITHIN_S = 15.0
+# A thread may be in a connect or a TLS handshake, which has the socket's time-out; and the machine
+# may have others to serve.
+STOP_WITHIN_S = 60.0
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ class Door:
     port: int
     called_ae_title: str = "NORTH"
     tls: ssl.SSLContext | None = None
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
 
 
 @dataclass(slots=True)
@@ -64,7 +65,8 @@ class Visit:
         if self.is_over:
             raise TimeoutError("the visit is over")
         tls = self.door.tls if is_wrapped else None
-        peer = RawPeer(self.door.port, ANSWER_TIMEOUT_S, tls, self.door.called_ae_title.encode())
+        door = self.door
+        peer = RawPeer(door.port, door.answer_timeout_s, tls, door.called_ae_title.encode())
         with self._lock:
             if not self._left.is_set():
                 self._peers.append(peer)

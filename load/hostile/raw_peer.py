@@ -115,7 +115,7 @@ class RawPeer:
     def __init__(
         self,
         port: int,
-        timeout_s: float = 15.0,
+        timeout_s: float = 120.0,
         tls: ssl.SSLContext | None = None,
         called: bytes = b"NORTH",
     ) -> None:

@@ -6,7 +6,7 @@ Invariant: everything is read from the topics and published to them, nothing fro
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
@@ -31,7 +31,7 @@ from infra.clock import SystemClock
 from infra.payload_reader import KafkaPayloadReader
 from infra.settings import Settings
 from infra.topic_tail import read_all
-from tests.edge_gateway.forwarding import DEADLINE_S
+from tests.edge_gateway.forwarding import DEADLINE_S, eventually
 
 E = TypeVar("E")
 
@@ -76,12 +76,20 @@ class Centre:
         wanted = gateway_id or self.gateway_id
         return [state for state in self.read(GatewayState) if state.gateway_id == wanted]
 
+    def await_state(self, is_so: Callable[[GatewayState], bool], what: str) -> GatewayState:
+        """The gateway's last state, once `is_so` holds for it: what it says holds together."""
+        found: list[GatewayState] = []
+
+        def has_come() -> bool:
+            found[:] = self.states()[-1:]
+            return bool(found) and is_so(found[0])
+
+        eventually(has_come, what)
+        return found[0]
+
     def deliveries_in(self, state: str) -> int:
         """As the gateway's last state tells it."""
-        states = self.states()
-        if not states:
-            return 0
-        return sum(total.deliveries for total in states[-1].totals if total.state == state)
+        return sum(deliveries_in(last, state) for last in self.states()[-1:])
 
     def receipts(self) -> list[AssociationReceipt]:
         return self.read(AssociationReceipt)
@@ -111,7 +119,12 @@ class Centre:
 
     def _publish(self, event: Event, key: str) -> int:
         pending = self._publisher.publish_event(event, key.encode(), DeliveryIds().mint())
-        return pending.result(20).offset
+        return pending.result(DEADLINE_S).offset
+
+
+def deliveries_in(told: GatewayState, state: str) -> int:
+    """How many deliveries a gateway's state counts in this one of theirs."""
+    return sum(total.deliveries for total in told.totals if total.state == state)
 
 
 def archived(events: Sequence[InstanceReceived]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ Invariant: ports, directories and topics are the test's own.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -17,11 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from contracts.failures import RetryableError
+from infra.provision_topics import provision_topics
 from infra.settings import Settings, overlay, validate
 from operations.ports import free_ports
 from operations.stack_files import to_toml
 
-DEADLINE_S = 40.0
+# A process start, Kafka and a machine that does other things as well.
+DEADLINE_S = 150.0
+# A forwarder may take 10 s; one that waited for an engine that is away would take minutes.
+STOP_TIMEOUT_S = 60.0
 MIB = 1024 * 1024
 SEGMENT_BYTES = MIB
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +39,19 @@ def eventually(is_so: Callable[[], bool], what: str, pause_s: float = 0.05) -> N
     while not is_so():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
         time.sleep(pause_s)
+
+
+def provide_topics(settings: Settings) -> None:
+    """The topics are there on return. A broker that missed its own heartbeats is asked again."""
+
+    def is_done() -> bool:
+        try:
+            provision_topics(settings.kafka)
+        except RetryableError:
+            return False
+        return True
+
+    eventually(is_done, "topics", 0.5)
 
 
 def forwarder_settings(settings: Settings, **gateway: object) -> Settings:
@@ -80,13 +99,13 @@ class ForwarderProcess:
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(STOP_TIMEOUT_S)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code, within the 10 s that a forwarder may take."""
+        """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(STOP_TIMEOUT_S)
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -94,20 +113,20 @@ class ForwarderProcess:
 
     def readiness(self) -> tuple[bool, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as got:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=30) as got:
                 body = json.loads(got.read())
         except urllib.error.HTTPError as refusal:
             body = json.loads(refusal.read())
-        except OSError as problem:
+        except (OSError, http.client.HTTPException) as problem:
             return False, f"unreachable: {problem}"
         return bool(body["ready"]), str(body["reason"])
 
     def metric(self, name: str) -> float:
         """The sum over all labels; 0 while the process is not up."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as got:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as got:
                 lines = got.read().decode().splitlines()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0.0
         rows = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return sum(float(value) for key, _, value in rows if key.partition("{")[0] == name)

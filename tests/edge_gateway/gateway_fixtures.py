@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.provision_topics import provision_topics
 from infra.settings import Settings
 from tests.edge_gateway.centre_side import Centre
-from tests.edge_gateway.forwarding import ForwarderProcess, forwarder_settings
+from tests.edge_gateway.forwarding import ForwarderProcess, forwarder_settings, provide_topics
 from tests.edge_gateway.modality import Modality, open_modality
 
 StartForwarder = Callable[[Settings], ForwarderProcess]
@@ -22,7 +21,7 @@ StartForwarder = Callable[[Settings], ForwarderProcess]
 @pytest.fixture
 def north_settings(engine_settings: Settings) -> Settings:
     """Topics of this test alone, and gateway north."""
-    provision_topics(engine_settings.kafka)
+    provide_topics(engine_settings)
     return forwarder_settings(engine_settings)
 
 

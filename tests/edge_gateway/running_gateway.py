@@ -6,15 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_gateway.association import AssociationLimits
-from edge_gateway.receive import Receiver, spool_limits
+from edge_gateway.receive import Receiver, association_limits, spool_limits
 from edge_gateway.scu import Peer
+from edge_gateway.scu import echo as scu_echo
 from edge_gateway.spool import (
     AssociationClosed,
     Entry,
@@ -28,7 +29,8 @@ from infra.settings import GatewaySettings
 MIB = 1024 * 1024
 AE_TITLE = "NORTH"
 LOOPBACK_ONLY = ({"calling_ae_title": "*", "network": "127.0.0.0/8"},)
-DEADLINE_S = 20.0
+# A machine that does other things as well keeps everything waiting, at times for many seconds.
+DEADLINE_S = 120.0
 
 
 def eventually(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
@@ -37,6 +39,11 @@ def eventually(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) ->
     while not condition():
         assert time.monotonic() < end, "not in time"
         time.sleep(0.01)
+
+
+def echo(peer: Peer) -> int:
+    """The status of a C-ECHO, as patient as the tests are."""
+    return scu_echo(peer, DEADLINE_S)
 
 
 def gateway_settings(directory: Path, **overrides: Any) -> GatewaySettings:
@@ -102,8 +109,9 @@ def stored(directory: Path) -> list[tuple[Entry, bytes]]:
 def running_gateway(
     directory: Path, limits: AssociationLimits | None = None, **overrides: Any
 ) -> Iterator[RunningGateway]:
-    """A gateway that accepts until the block ends."""
+    """A gateway that accepts until the block ends; without `limits` patient with handshakes."""
     settings = gateway_settings(directory, **overrides)
+    limits = limits or replace(association_limits(settings), request_timeout_s=DEADLINE_S)
     with Spool.open(directory, settings.site, spool_limits(settings)) as spool:
         receiver = Receiver(settings, spool, limits)
         receiver.start()
@@ -111,6 +119,11 @@ def running_gateway(
             yield RunningGateway(receiver, spool, directory)
         finally:
             receiver.stop()
+
+
+def await_segment_ahead(spool: Spool) -> None:
+    """Returns when the thread that lays out segments rests: it opens, flushes and renames."""
+    eventually(lambda: bool(spool._parts.supply._ready))
 
 
 def association_threads() -> int:
@@ -137,7 +150,7 @@ def nothing_left_behind(gateway: RunningGateway) -> Iterator[None]:
             gateway.spool.statistics().memory_bytes,
         )
 
-    eventually(lambda: bool(gateway.spool._parts.supply._ready))
+    await_segment_ahead(gateway.spool)
     before = inventory()
     yield
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge_gateway.receive import Receiver, spool_limits
-from edge_gateway.scu import AssociationRejected, Peer, echo
+from edge_gateway.scu import AssociationRejected, Peer
 from edge_gateway.spool import FileSystem, Receipt, Spool, SpooledDelivery, SpoolReleaser
 from load.hostile.raw_peer import (
     AC,
@@ -34,6 +34,7 @@ from tests.edge_gateway.running_gateway import (
     LOOPBACK_ONLY,
     MIB,
     RunningGateway,
+    echo,
     eventually,
     gateway_settings,
     running_gateway,
@@ -101,8 +102,9 @@ def test_associations_over_the_limit_are_told_to_come_again(tmp_path: Path) -> N
             first.associate(calling=b"CT1")
             assert rejected(gateway.peer("CT1")) == (2, 3, 2)
             assert echo(gateway.peer("CT2")) == 0
-        eventually(lambda: len(gateway.closed()) == 2)
+        eventually(lambda: gateway.receiver.associations == 0)
         assert echo(gateway.peer("CT1")) == 0
+        eventually(lambda: len(gateway.closed()) == 3)
 
 
 def test_an_unsupported_context_is_refused_and_the_others_serve(gateway: RunningGateway) -> None:

@@ -33,7 +33,8 @@ def test_payload_waits_for_the_schedule_and_receipts_and_custody_go_on(
     modality.store_study(STUDY, 3)
     process = start_forwarder(settings)
     eventually(lambda: len(centre.receipts()) == 1, process.log())
-    assert process.readiness() == (True, "payload waits for the end of a window of the schedule")
+    waits = (True, "payload waits for the end of a window of the schedule")
+    eventually(lambda: process.readiness() == waits, process.log())
     eventually(lambda: centre.deliveries_in("spooled") == 3, process.log())
     assert not centre.received()
     assert process.stop() == 0
@@ -58,6 +59,7 @@ def test_compressed_payload_under_a_limit_with_priorities_arrives_the_same(
     eventually(lambda: len(centre.received()) == 4, process.log())
     for event in centre.received():
         assert centre.payload(event) == modality.stored[event.delivery_id]
-    assert process.metric("hilum_forward_bandwidth_limit_bytes_per_s") == 2 * MIB
+    limit = "hilum_forward_bandwidth_limit_bytes_per_s"
+    eventually(lambda: process.metric(limit) == 2 * MIB, "the limit is told")
     sent = sum(len(record.value or b"") for record in read_all(settings.kafka, PAYLOAD.name))
     assert sent > 4 * MIB

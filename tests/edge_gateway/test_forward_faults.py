@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from infra.cluster_view import ClusterView
-from infra.provision_topics import provision_topics
 from infra.settings import Settings
 from tests.edge_gateway.centre_side import Centre
-from tests.edge_gateway.forwarding import eventually, forwarder_settings
+from tests.edge_gateway.forwarding import (
+    DEADLINE_S,
+    ForwarderProcess,
+    eventually,
+    forwarder_settings,
+    provide_topics,
+)
 from tests.edge_gateway.gateway_fixtures import StartForwarder, start_forwarder
 from tests.edge_gateway.modality import Modality, open_modality
 from tests.engines import RunningEngines, isolated_settings, start_engines
@@ -34,9 +39,14 @@ def restart(kafka: RunningEngines) -> None:
     kafka.await_ready()
 
 
+def is_red(process: ForwarderProcess, text: str) -> bool:
+    is_ready, reason = process.readiness()
+    return not is_ready and text in reason
+
+
 def ready_gateway(kafka: RunningEngines, tmp_path: Path) -> tuple[Settings, Modality, Centre]:
     settings = forwarder_settings(isolated_settings(kafka.settings, tmp_path))
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     modality = open_modality(settings)
     return settings, modality, Centre(settings, modality.spool.identity.gateway_id)
 
@@ -48,8 +58,7 @@ def test_it_starts_while_kafka_is_down_and_catches_up_by_itself(
     kafka.kill("kafka")
     modality.store_study(STUDY, 20, 30_000)
     process = start_forwarder(settings)
-    eventually(lambda: "Kafka unreachable" in process.readiness()[1], "red, and says why")
-    assert not process.readiness()[0]
+    eventually(lambda: is_red(process, "Kafka unreachable"), "red, and says why")
     restart(kafka)
     process.await_ready()
     eventually(lambda: centre.received_ids() == set(modality.order), "caught up")
@@ -57,7 +66,7 @@ def test_it_starts_while_kafka_is_down_and_catches_up_by_itself(
     # And once more on the way.
     kafka.kill("kafka")
     modality.store_study(f"{STUDY}.1", 20, 30_000)
-    eventually(lambda: not process.readiness()[0], "red")
+    eventually(lambda: is_red(process, ""), "red")
     restart(kafka)
     eventually(lambda: centre.received_ids() == set(modality.order), "caught up again")
     process.await_ready()
@@ -94,12 +103,12 @@ def test_a_cluster_that_lost_everything_gets_what_is_unarchived_again(
     process = start_forwarder(settings)
     eventually(lambda: len(centre.received()) == 10, "published")
     eventually(lambda: centre.deliveries_in("published") == 10, "noted")
-    process.stop()
+    assert process.stop() == 0
     old_cluster = ClusterView(settings.kafka).cluster_id()
     kafka.kill("kafka")
     wiped = start_over(kafka, tmp_path)
     try:
-        provision_topics(settings.kafka)
+        provide_topics(settings)
         assert ClusterView(settings.kafka).cluster_id() != old_cluster
         modality.store_study(f"{STUDY}.1", 2)
         again = start_forwarder(settings)
@@ -126,7 +135,7 @@ def test_missing_topics_are_waited_for(
     modality.store_study(STUDY, 3)
     process = start_forwarder(settings)
     eventually(lambda: "does not exist" in process.readiness()[1], "it says which topic")
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     centre = Centre(settings, modality.spool.identity.gateway_id)
     eventually(lambda: centre.received_ids() == set(modality.order), "published")
     centre.close()
@@ -137,12 +146,12 @@ def test_it_waits_for_the_gateways_first_start(
     engine_settings: Settings, start_forwarder: StartForwarder
 ) -> None:
     settings = forwarder_settings(engine_settings)
-    provision_topics(settings.kafka)
+    provide_topics(settings)
     process = start_forwarder(settings)
     eventually(lambda: "first start" in process.readiness()[1], "it says what it waits for")
     modality = open_modality(settings)
     process.await_ready()
     second = start_forwarder(forwarder_settings(settings))
     assert second.process is not None
-    assert second.process.wait(20) == 1, "one forwarder per spool"
+    assert second.process.wait(DEADLINE_S) == 1, "one forwarder per spool"
     modality.spool.close()

@@ -20,7 +20,7 @@ from edge_gateway.progress_rows import DeliveryState, NewDelivery
 from edge_gateway.spool import RecordLocation
 from infra.clock import SystemClock
 from infra.cluster_view import TopicCopies
-from tests.edge_gateway.running_gateway import eventually, open_descriptors
+from tests.edge_gateway.running_gateway import DEADLINE_S, eventually, open_descriptors
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SHA256 = "a" * 64
@@ -48,7 +48,7 @@ class Waiting:
         self.is_reached = confirmations.is_reached(question)
 
     def end(self) -> bool | None:
-        self._thread.join(20)
+        self._thread.join(DEADLINE_S)
         return self.is_reached
 
 
@@ -114,7 +114,7 @@ def add(progress: Progress, delivery_id: str) -> None:
     )
 
 
-def question(delivery_id: str, level: Level, within_ms: int = 20_000) -> Question:
+def question(delivery_id: str, level: Level, within_ms: int = 600_000) -> Question:
     return Question(delivery_id, SHA256, level, within_ms)
 
 

@@ -21,7 +21,7 @@ from tests.edge_gateway.running_gateway import RunningGateway, running_gateway
 
 pynetdicom_config.LOG_HANDLER_LEVEL = "none"
 FILES = Path(pydicom.data.__file__).parent / "test_files"
-QUICK = ScuLimits(retry_delay_s=0.01, connect_timeout_s=5, answer_timeout_s=5)
+QUICK = ScuLimits(retry_delay_s=0.01, connect_timeout_s=120, answer_timeout_s=120)
 
 
 @pytest.fixture
@@ -163,11 +163,12 @@ def test_tries_are_bounded_and_the_rest_goes_on(gateway: RunningGateway, tmp_pat
 
 def test_nobody_there_gives_each_instance_its_reason(tmp_path: Path) -> None:
     instances = bare(tmp_path / "files", 3)
-    with socket.create_server(("127.0.0.1", 0)) as closing:
-        port = closing.getsockname()[1]
     results: list[SendResult] = []
-    peer = Peer("127.0.0.1", port, "NORTH", "TESTER")
-    summary = StoreScu(QUICK).send(instances, peer, results.append)
+    # Bound and not listening: nobody else can come to be there.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        peer = Peer("127.0.0.1", held.getsockname()[1], "NORTH", "TESTER")
+        summary = StoreScu(QUICK).send(instances, peer, results.append)
     assert summary.unanswered == 3 and not summary.is_complete
     assert all("refused" in result.problem.lower() for result in results)
 
@@ -206,7 +207,7 @@ def test_an_acceptor_that_talks_nonsense_is_survived(tmp_path: Path) -> None:
             scripted.start()
             results: list[SendResult] = []
             peer = Peer("127.0.0.1", listening.getsockname()[1], "X", "Y")
-            limits = ScuLimits(tries_max=1, connect_timeout_s=5, answer_timeout_s=5)
+            limits = ScuLimits(tries_max=1, connect_timeout_s=120, answer_timeout_s=120)
             StoreScu(limits).send(instances, peer, results.append)
             scripted.join()
             assert results[0].status is None and results[0].problem

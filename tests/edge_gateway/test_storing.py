@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
 
 from edge_gateway.association.contexts import choose_transfer_syntax, is_storage
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
-from edge_gateway.scu import SendResult, StoreScu, echo
+from edge_gateway.scu import SendResult, StoreScu
 from edge_gateway.spool import Ending
 from load.hostile.raw_peer import (
     AC,
@@ -38,6 +38,7 @@ from load.hostile.raw_peer import (
 from operations.peers import find
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
+    echo,
     eventually,
     running_gateway,
 )
@@ -189,14 +190,14 @@ def test_a_private_class_in_a_private_syntax_is_kept_unread(gateway: RunningGate
 
 def test_dcmtk_echoes_and_stores_with_every_syntax_it_knows(gateway: RunningGateway) -> None:
     peer = ("127.0.0.1", str(gateway.port))
-    subprocess.run([require("echoscu"), "-aec", "NORTH", *peer], check=True, timeout=30)
+    subprocess.run([require("echoscu"), "-aec", "NORTH", *peer], check=True, timeout=120)
     files = [str(DATA / "test_files" / name) for name in ("CT_small.dcm", "MR_small.dcm")]
     for options in ((), ("+C",), ("-pdu", "131072"), *((name,) for name in SYNTAX_OPTIONS)):
         done = subprocess.run(
             [require("storescu"), "-v", "+v", "-aec", "NORTH", *options, *peer, *files],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, (options, done.stderr)
@@ -205,7 +206,7 @@ def test_dcmtk_echoes_and_stores_with_every_syntax_it_knows(gateway: RunningGate
         for name in ("JPEG2000.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm")
     ]
     subprocess.run(
-        [require("dcmsend"), "-aec", "NORTH", *peer, *files, *compressed], check=True, timeout=60
+        [require("dcmsend"), "-aec", "NORTH", *peer, *files, *compressed], check=True, timeout=120
     )
     assert len(gateway.deliveries()) == 2 * (3 + len(SYNTAX_OPTIONS)) + 5
     assert all(receipt.status == 0 for receipt in gateway.receipts())

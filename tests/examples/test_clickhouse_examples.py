@@ -21,7 +21,7 @@ from tests.engines import isolated_settings
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "clickhouse"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py"))
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 200
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_gateway.association import AssociationLimits
 from edge_gateway.spool import AssociationOpened, Ending
 from load.hostile.inside import (
     BROKEN,
@@ -137,15 +138,17 @@ def test_floods_of_cancels_and_other_operations_do_no_harm(gateway: RunningGatew
 
 
 def test_operations_that_wait_in_the_buffer_do_not_outlast_a_stop(tmp_path: Path) -> None:
-    """Thousands of C-CANCELs in one PDU, each with its pause: a stop ends them at once."""
-    cancels = pdv(1, 3, CANCEL) * 4_000
-    with running_gateway(tmp_path / "spool") as gateway:
+    """C-CANCELs in one PDU, each with its pause, make two minutes: a stop ends them at once."""
+    cancels = pdv(1, 3, CANCEL) * 120_000
+    limits = AssociationLimits(pdu_bytes_max=len(cancels))
+    with running_gateway(tmp_path / "spool", limits) as gateway:
         peer = RawPeer(gateway.port)
         peer.associate()
         peer.send(pdu(P_DATA, cancels))
         eventually(lambda: association_threads() == 1)
         gateway.receiver.stop()
-        eventually(lambda: association_threads() == 0, deadline_s=3.0)
+        eventually(lambda: association_threads() == 0)
+        assert peer.read_pdu()[0] == ABORT
         peer.socket.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,7 @@ def visited(
         authority = Authority.create(directory / "ca")
         tls = authority.client(authority)
         settings = {"tls": authority.gateway_settings("gateway").model_dump()}
-    limits = AssociationLimits(request_timeout_s=5.0)
+    limits = AssociationLimits(request_timeout_s=20.0)
     with running_gateway(directory / "spool", limits, **settings) as gateway:
         good_store(gateway.port, tls)
         eventually(lambda: association_threads() == 0)
@@ -65,13 +66,19 @@ def test_a_good_sender_beside_a_crowd_is_answered_and_nothing_stays(
     good_store(door.port, door.tls)
 
 
+def patient_visit(door: Door) -> Visit:
+    """For peers that only are many: each is answered, whatever else the machine does."""
+    patient = replace(door, answer_timeout_s=DEADLINE_S)
+    return Visit(patient, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+
+
 def test_200_associations_that_send_slowly_are_all_answered(
     visited: tuple[RunningGateway, Door],
 ) -> None:
     """H30; 50 s are made 1, the number is the design's."""
     gateway, door = visited
     before = len(gateway.deliveries())
-    visit = Visit(door, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+    visit = patient_visit(door)
     with nothing_left_behind(gateway):
         peers = [open_association(visit, number) for number in range(SLOW_ASSOCIATIONS)]
         good_store(door.port, door.tls)
@@ -83,7 +90,7 @@ def test_200_associations_that_send_slowly_are_all_answered(
 def test_2000_connects_keep_nobody_out(visited: tuple[RunningGateway, Door]) -> None:
     """H29, all of them."""
     gateway, door = visited
-    visit = Visit(door, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+    visit = patient_visit(door)
     with nothing_left_behind(gateway):
         assert open_crowd(visit) == CONNECTS
         good_store(door.port, door.tls)

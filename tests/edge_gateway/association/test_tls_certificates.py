@@ -17,13 +17,14 @@ from pydantic import ValidationError
 
 from edge_gateway.association import CertificateWatch, TlsCertificates
 from edge_gateway.association.connection import ConnectionLost
-from edge_gateway.scu import AssociationRejected, TlsClient, client_context, echo
+from edge_gateway.scu import AssociationRejected, TlsClient, client_context
 from infra.certificates import read_certificates
 from infra.settings import GatewayTls
 from load.hostile.raw_peer import AC, RJ, RawPeer, data_set, store_command
 from operations.certs_lab import Issued, LabRequest, create_lab
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
+    echo,
     eventually,
     gateway_settings,
     running_gateway,
@@ -245,8 +246,9 @@ def _expired(lab: Lab) -> bytes:
 def test_sighup_renews_in_the_running_process(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "certs")
     tls = {key: str(path) for key, path in lab.gateway().model_dump().items() if path is not True}
-    process = ReceiveProcess(tmp_path, tls=tls).start()
+    process = ReceiveProcess(tmp_path, tls=tls)
     try:
+        process.start()
         assert _told_expiry(process) == pytest.approx(_until(lab), abs=1)
         with RawPeer(process.port, tls=lab.client("CT1")) as under_way:
             assert under_way.associate()[0] == AC
@@ -254,8 +256,9 @@ def test_sighup_renews_in_the_running_process(tmp_path: Path) -> None:
             process.process.send_signal(signal.SIGHUP)
             eventually(lambda: "certificates reloaded" in process.log.read_text())
             assert under_way.store(store_command(), data_set()) == 0
+        assert process.signal(signal.SIGTERM) == 0
     finally:
-        process.signal(signal.SIGTERM)
+        process.end()
 
 
 def _told_expiry(process: ReceiveProcess) -> float:

@@ -13,15 +13,15 @@ import pytest
 
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
-from edge_gateway.scu import Peer, StoreScu, TlsClient, client_context, echo
+from edge_gateway.scu import Peer, StoreScu, TlsClient, client_context
 from infra.settings import GatewayTls
 from operations.certs_lab import Issued, LabRequest, create_lab
 from operations.peers import find
 from operations.ports import free_ports
 from operations.synthetic import CtStudy
-from tests.edge_gateway.running_gateway import RunningGateway, eventually, running_gateway
+from tests.edge_gateway.running_gateway import RunningGateway, echo, eventually, running_gateway
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 def need(program: str) -> str:

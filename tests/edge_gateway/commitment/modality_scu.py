@@ -28,7 +28,7 @@ from pynetdicom.sop_class import (
 from edge_gateway.commitment.request import Reference
 
 CT = str(CTImageStorage)
-_DEADLINE_S = 20.0
+_DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def ask(
 ) -> int | None:
     """The status of an N-ACTION; None where the context was refused."""
     ae = AE(ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = _DEADLINE_S
     ae.add_requested_context(StorageCommitmentPushModel)
     ae.add_requested_context(Verification)
     if beside_storage:

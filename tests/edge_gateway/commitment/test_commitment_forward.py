@@ -37,7 +37,7 @@ STUDY = "1.2.826.0.1.3680043.8.498.210"
 def with_commitment(settings: Settings, ae_title: str, port: int) -> Settings:
     peer = {"ae_title": ae_title, "host": "127.0.0.1", "port": port}
     return forwarder_settings(
-        settings, dicom_port=0, http_port=0, commitment={"peers": [peer], "wait_s": 60}
+        settings, dicom_port=0, http_port=0, commitment={"peers": [peer], "wait_s": 3600}
     )
 
 
@@ -71,10 +71,11 @@ def test_a_modality_is_told_after_a_kill_what_the_archive_has(
         centre.say_custody(CustodyState.ARCHIVED, archived(centre.received()))
         process.start()
         eventually(lambda: bool(ct.reports), f"reported: {process.log()}")
+        # Its listener hears the answer's way back out.
+        eventually(lambda: process.metric("hilum_commitment_report_total") == 1, "counted")
     (report,) = ct.reports
     assert report.event_type == 2 and report.committed == frozenset(references)
     assert report.failed == {never_seen: 0x0112}
-    eventually(lambda: process.metric("hilum_commitment_report_total") == 1, "counted")
 
 
 class OrthancScu:
@@ -110,13 +111,13 @@ class OrthancScu:
             yield self
         finally:
             process.kill()
-            process.wait(10)
+            process.wait()
 
     def ask(self, path: str, body: object | None = None) -> Any:
         """The JSON of one request to its REST interface."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self._http_port}{path}", data)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return json.loads(answer.read())
 
     def _is_up(self) -> bool:

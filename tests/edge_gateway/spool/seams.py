@@ -16,7 +16,9 @@ from edge_gateway.spool import FileSystem
 from edge_gateway.spool.filesystem import Bytes
 
 # A test that hangs longer than this has lost its way.
-_HANG_S_MAX = 20.0
+_HANG_S_MAX = 400.0
+# Long enough for a thread to come by, short enough for hundreds.
+_FLUSH_S = 0.005
 # (operation, path) → errno to answer with, or None
 Rule = Callable[[str, Path], int | None]
 
@@ -86,6 +88,14 @@ class QuotaFileSystem(FileSystem):
             size_bytes = path.stat().st_size
             super().unlink(path)
             self.room_bytes += size_bytes
+
+
+class SlowFileSystem(FileSystem):
+    """Each flush takes a while, as on a disk, wherever the test runs."""
+
+    def flush(self, descriptor: int) -> None:
+        super().flush(descriptor)
+        threading.Event().wait(_FLUSH_S)
 
 
 class HangingFileSystem(FileSystem):

@@ -23,6 +23,7 @@ from edge_gateway.spool import (
 from tests.edge_gateway.spool.seams import FailingFileSystem, QuotaFileSystem, no_rule
 from tests.edge_gateway.spool.workload import (
     SMALL_SEGMENTS,
+    await_segment_ahead,
     contents,
     eventually,
     facts,
@@ -64,6 +65,7 @@ def _store_until_full(spool: Spool) -> list[SpooledDelivery]:
 def test_full_disk_while_streaming_leaves_no_file(tmp_path: Path) -> None:
     fs = QuotaFileSystem(4 * 64 * 1024)
     with Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS, fs=fs) as spool:
+        await_segment_ahead(spool)
         sink = spool.begin(facts())
         with pytest.raises(SpoolFull):
             while True:
@@ -95,6 +97,7 @@ def test_disk_error_stops_every_acknowledgement_for_good(
     fs = FailingFileSystem()
     spool = Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS, fs=fs)
     before = store(spool, 100)
+    await_segment_ahead(spool)
     fs.rule = lambda asked, path: code if asked == operation else None
     with pytest.raises(SpoolBroken):
         store(spool, 100)
@@ -111,6 +114,7 @@ def test_disk_error_stops_every_acknowledgement_for_good(
 def test_failed_flush_is_for_good_whatever_it_said(tmp_path: Path) -> None:
     fs = FailingFileSystem()
     spool = Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS, fs=fs)
+    await_segment_ahead(spool)
     fs.rule = lambda asked, path: errno.ENOSPC if asked == "flush" else None
     with pytest.raises(SpoolBroken):
         store(spool, 100)
@@ -135,7 +139,7 @@ def test_disk_error_on_an_object_breaks_the_spool(tmp_path: Path, operation: str
 def test_disk_error_while_laying_out_a_segment_is_told(tmp_path: Path) -> None:
     fs = FailingFileSystem()
     spool = Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS, fs=fs)
-    eventually(lambda: spool_usage(tmp_path / "spool").segments == 2, "one segment ahead")
+    await_segment_ahead(spool)
     fs.rule = lambda asked, path: errno.EIO if path.parent.name == "free" else None
     with pytest.raises(SpoolBroken):
         for _ in range(100):

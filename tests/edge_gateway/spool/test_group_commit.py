@@ -18,6 +18,7 @@ from tests.edge_gateway.spool.seams import HangingFileSystem
 from tests.edge_gateway.spool.workload import (
     DEADLINE_S,
     SMALL_SEGMENTS,
+    await_segment_ahead,
     contents,
     data_set,
     eventually,
@@ -27,8 +28,8 @@ from tests.edge_gateway.spool.workload import (
     store,
 )
 
-# Short for a test, and long for a flush on a machine that is busy with other things.
-QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=1000)
+# In force only while the disk hangs: a flush on a machine that is busy may take longer.
+QUICK_DEADLINE = replace(SMALL_SEGMENTS, commit_wait_ms=500)
 
 
 @dataclass
@@ -65,7 +66,8 @@ class HungSpool:
 
     def store(self) -> Storing:
         """Returns when it is queued, or hangs in its flush."""
-        queued = len(self.spool._parts.committer._queue)
+        # The first one leads and is out of the queue; the others stay in it while the disk hangs.
+        queued = len(self.spool._parts.committer._queue) + bool(self.fs.hanging)
         storing = Storing(self.spool).start()
         eventually(
             lambda: bool(self.fs.hanging) and len(self.spool._parts.committer._queue) >= queued,
@@ -73,26 +75,33 @@ class HungSpool:
         )
         return storing
 
+    def wait_at_most(self, limits: SpoolLimits) -> None:
+        """What commits from now on gives up after the `commit_wait_ms` of these."""
+        self.spool._parts.committer._limits = limits
+
 
 @contextmanager
-def hung_spool(directory: Path, limits: SpoolLimits) -> Iterator[HungSpool]:
+def hung_spool(directory: Path) -> Iterator[HungSpool]:
     fs = HangingFileSystem()
-    with Spool.open(directory, "north", limits, fs=fs) as spool:
+    with Spool.open(directory, "north", SMALL_SEGMENTS, fs=fs) as spool:
         store(spool, 100)
+        # Only what the test stores is to hang.
+        await_segment_ahead(spool)
         yield HungSpool(fs, spool, directory)
 
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[HungSpool]:
     """Nobody gives up."""
-    with hung_spool(tmp_path / "spool", SMALL_SEGMENTS) as found:
+    with hung_spool(tmp_path / "spool") as found:
         yield found
 
 
 @pytest.fixture
 def hung(tmp_path: Path) -> Iterator[HungSpool]:
     """Those that wait give up soon."""
-    with hung_spool(tmp_path / "spool", QUICK_DEADLINE) as found:
+    with hung_spool(tmp_path / "spool") as found:
+        found.wait_at_most(QUICK_DEADLINE)
         yield found
 
 
@@ -137,6 +146,7 @@ def test_a_disk_that_hangs_holds_nobody_past_the_deadline(hung: HungSpool) -> No
         late = hung.store()
         assert late.ended.wait(DEADLINE_S)
         assert isinstance(late.error, SpoolStalled)
+        hung.wait_at_most(SMALL_SEGMENTS)
     assert leader.ended.wait(DEADLINE_S)
     # Its flush came back, but its peer has been told otherwise.
     assert isinstance(leader.error, SpoolStalled)
@@ -151,6 +161,7 @@ def test_those_behind_a_leader_that_gave_up_are_not_given_the_turn(hung: HungSpo
         given_up = [hung.store() for _ in range(3)]
         for storing in given_up:
             assert storing.ended.wait(DEADLINE_S)
+        hung.wait_at_most(SMALL_SEGMENTS)
         waiting = hung.store()
     for storing in (leader, waiting):
         assert storing.ended.wait(DEADLINE_S)

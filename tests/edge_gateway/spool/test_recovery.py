@@ -40,7 +40,7 @@ def test_open_association_is_closed_and_unanswered_deliveries_get_receipts(tmp_p
         spool.append_receipt(receipt(done))
         spool.association_closed("released", Ending.RELEASED)
         unanswered = store(spool, 100, "kept-open")
-        copy = copy_as_killed(tmp_path / "spool", tmp_path / "copy")
+        copy = copy_as_killed(spool, tmp_path / "spool", tmp_path / "copy")
     with Spool.open(copy, "north", SMALL_SEGMENTS) as spool:
         assert spool.recovery.associations_lost == 1
         assert spool.recovery.receipts_added == 1
@@ -63,7 +63,7 @@ def test_association_open_since_many_segments_is_closed_with_all_its_totals(
         for _ in range(40):
             spool.append_receipt(receipt(store(spool, 6000)))
         store(spool, 10)
-        copy = copy_as_killed(tmp_path / "spool", tmp_path / "copy")
+        copy = copy_as_killed(spool, tmp_path / "spool", tmp_path / "copy")
     with Spool.open(copy, "north", SMALL_SEGMENTS) as spool:
         assert spool.recovery.records < 40
         found = contents(copy)
@@ -75,7 +75,7 @@ def test_unfinished_objects_are_deleted_and_finished_ones_kept(tmp_path: Path) -
         kept = store(spool, 50_000)
         sink = spool.begin(facts())
         sink.write(bytes(50_000))
-        copy = copy_as_killed(tmp_path / "spool", tmp_path / "copy")
+        copy = copy_as_killed(spool, tmp_path / "spool", tmp_path / "copy")
         sink.abort()
     # The crash that came between the flush of the record and the rename of its object.
     objects = copy / "objects"
@@ -260,12 +260,12 @@ def test_recovery_that_is_itself_cut_off_gives_the_same(tmp_path: Path, crashes:
     with Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS) as spool:
         spool.association_opened(opened())
         sent = {store(spool, 100).delivery_id for _ in range(5)}
-        copy = copy_as_killed(tmp_path / "spool", tmp_path / "copy0")
+        copy = copy_as_killed(spool, tmp_path / "spool", tmp_path / "copy0")
     for turn in range(crashes):
         with Spool.open(copy, "north", SMALL_SEGMENTS) as spool:
             spool.association_opened(opened(f"turn-{turn}"))
             sent.add(store(spool, 100, f"turn-{turn}").delivery_id)
-            copy = copy_as_killed(copy, tmp_path / f"copy{turn + 1}")
+            copy = copy_as_killed(spool, copy, tmp_path / f"copy{turn + 1}")
     Spool.open(copy, "north", SMALL_SEGMENTS).close()
     found = contents(copy)
     assert set(found.deliveries) == sent

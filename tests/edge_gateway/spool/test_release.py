@@ -24,10 +24,10 @@ from edge_gateway.spool.mark import DurableMark, write_mark
 from edge_gateway.spool.segment import SegmentFile
 from tests.edge_gateway.spool.workload import (
     SMALL_SEGMENTS,
+    await_segment_ahead,
     data_set,
     deliveries_of,
     drain,
-    eventually,
     store,
 )
 
@@ -39,7 +39,8 @@ def test_released_segment_is_recycled_and_its_locations_are_gone(tmp_path: Path)
         reader = SpoolReader(tmp_path)
         records = drain(reader)
         live = reader.position.segment_number
-        eventually(lambda: reader.segment_numbers()[-1] > live, "the next segment is laid out")
+        await_segment_ahead(spool)
+        assert reader.segment_numbers()[-1] > live
         before = spool_usage(tmp_path)
         with SpoolReleaser(tmp_path) as releaser:
             releaser.release_segment(1)
@@ -77,7 +78,8 @@ def test_location_of_another_life_of_a_segment_is_gone(tmp_path: Path) -> None:
 
 def test_live_and_unsealed_segments_are_never_released(tmp_path: Path) -> None:
     with Spool.open(tmp_path, "north", SMALL_SEGMENTS) as spool:
-        eventually(lambda: spool_usage(tmp_path).segments == 2, "one segment ahead")
+        await_segment_ahead(spool)
+        assert spool_usage(tmp_path).segments == 2
         store(spool, 100)
         with SpoolReleaser(tmp_path) as releaser:
             for number in (1, 2):
@@ -147,7 +149,8 @@ def test_free_segments_beyond_their_limit_are_given_back_to_the_disk(tmp_path: P
         reader = SpoolReader(tmp_path)
         drain(reader)
         live = reader.position.segment_number
-        eventually(lambda: reader.segment_numbers()[-1] > live, "the next segment is laid out")
+        await_segment_ahead(spool)
+        assert reader.segment_numbers()[-1] > live
         with SpoolReleaser(tmp_path) as releaser:
             for number in (1, 2, 3, 4):
                 releaser.release_segment(number, free_max=2)

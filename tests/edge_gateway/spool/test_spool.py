@@ -22,6 +22,7 @@ from edge_gateway.spool import (
     SpoolReader,
     spool_usage,
 )
+from tests.edge_gateway.spool.seams import SlowFileSystem
 from tests.edge_gateway.spool.workload import (
     NOW,
     SMALL_SEGMENTS,
@@ -171,7 +172,8 @@ def test_receipts_are_flushed_without_a_commit(tmp_path: Path) -> None:
 
 def test_one_flush_acknowledges_many_associations(tmp_path: Path) -> None:
     threads, each = 16, 20
-    with Spool.open(tmp_path / "spool", "north", SpoolLimits(segment_bytes=8 << 20)) as spool:
+    limits = SpoolLimits(segment_bytes=8 << 20, free_bytes_min=0)
+    with Spool.open(tmp_path / "spool", "north", limits, fs=SlowFileSystem()) as spool:
         before = spool.statistics().flushes
 
         def associate(name: str) -> None:
