@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ GIB = 1 << 30
 BUILD_BYTES_MIN = 4 * GIB
 STATE_BYTES_MIN = 2 * GIB
 TOOL_TIMEOUT_S = 20.0
+PORT_RELEASE_S, PORT_POLL_S = 10.0, 0.1
 _MINUTES_KAFKA, _MINUTES_MINIO = 1, 5
 
 
@@ -119,13 +121,20 @@ def _disk(directory: Path, least_bytes: int, purpose: str) -> list[Missing]:
 
 
 def _ports(ports: Mapping[str, Sequence[int]]) -> list[Missing]:
-    taken = [
-        (name, port)
-        for name, several in ports.items()
-        for port in several
-        if not is_port_free(port)
-    ]
-    holders = _holders() if taken else {}
+    until = time.monotonic() + PORT_RELEASE_S
+    while True:
+        taken = [
+            (name, port)
+            for name, several in ports.items()
+            for port in several
+            if not is_port_free(port)
+        ]
+        holders = _holders() if taken else {}
+        # A process that was killed keeps its ports until its last thread is gone, and is nobody's
+        # by then.
+        if all(port in holders for _, port in taken) or time.monotonic() > until:
+            break
+        time.sleep(PORT_POLL_S)
     return [
         Missing(
             f"port {port} of {name} is taken{holders.get(port, '')}",
