@@ -1,0 +1,243 @@
+"""Data sets to start from: every VR, encoding, character set, nesting and limit. All synthetic.
+
+Invariant: the same list each time; no value is a person's.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from tests.edge_gateway.scan.synthetic import (
+    ALPHABETS,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    element,
+    encode,
+    implicit,
+    item,
+    open_item,
+)
+from tests.fuzz.scan_target import CUT_FILE, DEFLATED, IN_FILE, PACK, SMALL, SYNTAXES
+
+IMPLICIT, EXPLICIT, BIG, DEFLATE, JPEG2000, JPIP, PAPYRUS, PRIVATE = range(8)
+CT = b"1.2.840.10008.5.1.4.1.1.2\0"
+_VRS = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US OB OD OF OL OV OW SQ SV UC"
+TOKENS = (
+    *(_VRS + b" UN UR UT UV ZZ").split(),
+    b"\xfe\xff\x00\xe0",
+    b"\xfe\xff\x0d\xe0",
+    b"\xfe\xff\xdd\xe0",
+    ITEM_END,
+    SEQUENCE_END,
+    b"\xff\xff\xff\xff",
+    b"\x08\x00\x05\x00CS",
+    b"\x28\x00\x03\x01US\x02\x00\x01\x00",
+    b"\xe0\x7f\x10\x00",
+    b"ISO 2022 IR 87",
+    b"\\ISO 2022 IR 149",
+    b"ISO_IR 192",
+    b"GB18030",
+    b"\x1b$B",
+    b"\x1b$)C",
+    b"\x1b(B",
+    b"\\",
+    b"=",
+    b"\0\0\0\0",
+)
+
+
+def seeds() -> Iterator[bytes]:
+    """Cases of every kind."""
+    for data_set in _data_sets():
+        for mode, syntax in enumerate(SYNTAXES[:4]):
+            # pydicom pads what it writes; the case deflates.
+            encoded = encode(data_set, syntax if mode != DEFLATE else SYNTAXES[EXPLICIT])
+            yield bytes((mode | (PACK if mode == DEFLATE else 0),)) + encoded
+    for encoded in _by_hand():
+        yield bytes((EXPLICIT,)) + encoded
+        yield bytes((EXPLICIT | SMALL,)) + encoded
+        yield bytes((DEFLATE | SMALL | PACK | IN_FILE,)) + encoded
+        yield bytes((IMPLICIT | CUT_FILE,)) + encoded
+    for encoded in _implicit_by_hand():
+        yield bytes((IMPLICIT | IN_FILE,)) + encoded
+        yield bytes((PAPYRUS | SMALL,)) + encoded
+    for mode in (JPEG2000, JPIP | PACK, PRIVATE, BIG | SMALL | IN_FILE):
+        yield bytes((mode,)) + element(0x00080060, "CS", b"CT")
+    yield from _oversize()
+
+
+def _data_sets() -> Iterator[Dataset]:
+    yield Dataset()
+    yield _every_vr()
+    for charset, letters in sorted(ALPHABETS.items()):
+        data_set = Dataset()
+        data_set.add_new(0x00080005, "CS", charset.split("\\"))
+        text = letters.replace("\u0001", "")
+        data_set.add_new(0x00100010, "PN", f"{text}^{text}={text}=a")
+        data_set.add_new(0x00081030, "LO", [text, text[::-1]])
+        data_set.add_new(0x00104000, "LT", f"{text}\r\n{text}")
+        yield data_set
+    for signed in (0, 1):
+        data_set = Dataset()
+        data_set.add_new(0x00280103, "US", signed)
+        data_set.add_new(0x00280106, "SS" if signed else "US", 7)
+        data_set.add_new(0x00281101, "SS" if signed else "US", [0, 1, 16])
+        data_set.add_new(0x00283002, "US", [1, 0, 16])
+        data_set.add_new(0x00283006, "US", [1])
+        yield data_set
+
+
+def _every_vr() -> Dataset:
+    inner = Dataset()
+    inner.add_new(0x00081150, "UI", "1.2.840.10008.5.1.4.1.1.2")
+    inner.add_new(0x00081155, "UI", "1.2.826.0.1.3680043.8.498.5")
+    data_set = Dataset()
+    for tag, vr, value in (
+        (0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.2"),
+        (0x00080018, "UI", "1.2.826.0.1.3680043.8.498.7"),
+        (0x00080020, "DA", "20240131"),
+        (0x0008002A, "DT", "20240131120000.5"),
+        (0x00080030, "TM", ["1201", "120102.25"]),
+        (0x00080054, "AE", ["NORTH", " SOUTH"]),
+        (0x00080060, "CS", "CT"),
+        (0x00080119, "UC", ["one", "two"]),
+        (0x00080120, "UR", "http://example.org/a?b=%20c"),
+        (0x00081163, "FD", [1.5, float("inf"), float("nan")]),
+        (0x00089459, "FL", -0.25),
+        (0x00101010, "AS", "031Y"),
+        (0x00186016, "UL", [1, 2**32 - 1]),
+        (0x00186020, "SL", [-1, 2**31 - 1]),
+        (0x00189219, "SS", [-(2**15), 5]),
+        (0x0020000D, "UI", "1.2.826.0.1.3680043.8.498.3"),
+        (0x0020000E, "UI", "1.2.826.0.1.3680043.8.498.4"),
+        (0x00200013, "IS", [12, -3]),
+        (0x00200032, "DS", ["1.5", "-2e3"]),
+        (0x00280009, "AT", [0x00181063]),
+        (0x00281201, "OW", bytes(range(64))),
+        (0x00420011, "OB", bytes(1500)),
+        (0x00660016, "OF", struct.pack("<2f", 1.5, 2.5)),
+        (0x00660040, "OL", struct.pack("<2I", 1, 2)),
+        (0x00720073, "OD", struct.pack("<d", 1.5)),
+        (0x00720082, "SV", [-(2**60), 5]),
+        (0x00720083, "UV", [2**63, 5]),
+        (0x7FE00001, "OV", struct.pack("<Q", 258)),
+        (0x00080081, "ST", "street"),
+        (0x0040A160, "UT", "text\\more"),
+        (0x00080050, "SH", "A1"),
+    ):
+        data_set.add_new(tag, vr, value)
+    data_set.add_new(0x00081140, "SQ", Sequence([inner, Dataset()]))
+    data_set.add_new(0x00081115, "SQ", Sequence([inner]))
+    data_set[0x00081115].is_undefined_length = True
+    inner.is_undefined_length_sequence_item = True
+    for name, number in (("SYNTHETIC", 0x0019), ("GEMS_PARM_01", 0x0043)):
+        block = data_set.private_block(number, name, create=True)
+        block.add_new(0x27, "UN", b"12\\34 ")
+        block.add_new(0x02, "LO", "value")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data_set.add_new(0x7FE00010, "OW", bytes(40))
+    return data_set
+
+
+def _by_hand() -> Iterator[bytes]:
+    """Explicit VR little endian, each with something that writers or attackers do."""
+    modality, patient = element(0x00080060, "CS", b"CT"), element(0x00100020, "LO", b"P1")
+    inside = element(0x00081150, "UI", CT)
+    uids = element(0x00080016, "UI", CT) + element(0x00080018, "UI", b"1.2.3\0")
+    yield modality + bytes(7)
+    yield modality + bytes(80)
+    yield patient + modality + modality
+    yield element(0x00080000, "UL", b"\4\0\0\0") + uids
+    yield element(0x00080006, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END + uids
+    yield element(0x00081140, "SQ", item(inside) + SEQUENCE_END + open_item(patient))
+    yield element(0x00081140, "SQ", b"no items at all ") + patient
+    yield element(0x00081140, "SQ", item(element(0x00100020, "LO", b"P1", 60))) + patient
+    yield element(0x00081140, "SQ", item(inside)[:12], UNDEFINED)
+    nested = inside
+    for _ in range(40):
+        nested = element(0x00081140, "SQ", open_item(nested), UNDEFINED) + SEQUENCE_END
+    yield nested
+    yield nested[: 12 * 5] + patient
+    fragments = item(b"") + item(b"abcd") * 9
+    yield element(0x7FE00010, "OB", fragments, UNDEFINED) + SEQUENCE_END + patient
+    yield element(0x7FE00010, "OB", item(b"abcd"), UNDEFINED) + patient + SEQUENCE_END
+    yield element(0x00281201, "OW", fragments, UNDEFINED) + SEQUENCE_END
+    yield element(0x00420011, "OB", bytes(700)) + element(0x0040A160, "UT", b"x" * 300)
+    yield element(0x00091001, "UN", implicit(0xFFFEE000, implicit(0x00100020, b"P1")), UNDEFINED)
+    un_items = implicit(0xFFFEE000, element(0x00100020, "LO", b"P1")) + SEQUENCE_END
+    yield element(0x00091001, "UN", un_items, UNDEFINED) + patient
+    yield element(0x00280103, "UN", b"\1\0") + element(0x00280106, "UN", b"\xff\xff")
+    yield element(0x00281101, "SS", b"\xff\xff\5\0\x10\0") + element(0x00281101, "SS", b"")
+    yield element(0x00281102, "SS", b"\xff")
+    yield struct.pack("<HH2sH", 0x0010, 0x0020, b"ZZ", 2) + b"P1" + modality
+    yield struct.pack("<HH2sHL", 0x0010, 0x0020, b"ZZ", 0, 2) + b"P1" + modality
+    yield modality + implicit(0x00100020, b"P1") + patient
+    yield element(0x00280010, "US", b"abc") + element(0x00280009, "AT", b"abc")
+    yield element(0x00200013, "IS", b"1.0\\ 7\\x\\9999999999999999\\1e30")
+    yield element(0x00200032, "DS", b"1e999\\1_0\\-.5\\")
+    yield element(0x00100010, "PN", b"A^B\\=\\==C ") + element(0x00080054, "AE", b" \\ ")
+    yield element(0x00080005, "CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 \\ISO_IR 192") + patient
+    yield element(0x00080005, "CS", b"") + element(0x00100010, "PN", b"\x1b$B;3\x1b(B\x1bx")
+    latin = element(0x00080005, "CS", b"ISO_IR 100")
+    greek = element(0x00080005, "CS", b"\\ISO 2022 IR 126")
+    name = element(0x00100010, "PN", b"\xe4^\x1b-F\xe4\t\xe4=\x1b-A\xe4 ")
+    yield latin + element(0x00081140, "SQ", item(greek + name) + item(name)) + name
+    creator = element(0x00430010, "LO", b"GEMS_PARM_01")
+    yield creator + element(0x00431027, "UN", b"12\\34 ") + element(0x00431000, "UN", b"\0" * 4)
+    yield element(0x00430010, "LO", b"x" * 300) + element(0x00431027, "UN", b"12\\34 ")
+    yield ITEM_END + SEQUENCE_END + patient
+    yield item(patient)
+    yield bytes(128) + b"DICM" + modality
+    yield element(0x0020000D, "UI", b"1.2.3\0") + uids + element(0x0020000E, "UI", b"no uid")
+    yield uids[:-3]
+    yield element(0x00080018, "UI", b"") + element(0x00080016, "UI", b"\0\0")
+    yield encode_big(modality_big()) + modality
+
+
+def modality_big() -> Dataset:
+    """One element, to be written in the other byte order than is said."""
+    data_set = Dataset()
+    data_set.add_new(0x00080060, "CS", "CT")
+    data_set.add_new(0x00280010, "US", 258)
+    return data_set
+
+
+def encode_big(data_set: Dataset) -> bytes:
+    """The data set in explicit VR big endian."""
+    return encode(data_set, SYNTAXES[BIG])
+
+
+def _implicit_by_hand() -> Iterator[bytes]:
+    patient = implicit(0x00100020, b"P1")
+    yield implicit(0x00280106, b"\xff\xff") + implicit(0x00280103, b"\1\0") + patient
+    yield implicit(0x00283002, b"\1\0\0\0\x10\0") + implicit(0x00283006, b"\1\0")
+    yield implicit(0x00283002, b"\1") + implicit(0x00283006, b"\1\0\2\0") + patient[:9]
+    yield implicit(0x00081140, item(patient) + open_item(patient))
+    yield implicit(0x00081140, open_item(patient), UNDEFINED) + SEQUENCE_END
+    yield implicit(0x00430010, b"GEMS_PARM_01") + implicit(0x00431027, b"12\\34 ")
+    yield implicit(0x60003000, bytes(40)) + implicit(0x7FE00010, bytes(8))
+    yield implicit(0x00111001, bytes(20)) + element(0x00080060, "CS", b"CT")
+    yield implicit(0x00080016, CT) + implicit(0x00080018, b"1.2.3\0") + patient
+
+
+def _oversize() -> Iterator[bytes]:
+    """Deflate bombs: past the cap of the small limits, and past what an event can carry."""
+    text = element(0x0040A160, "UT", b"x" * 60_000)
+    for encoded in (
+        element(0x00081140, "SQ", item(text) * 30) + element(0x00100020, "LO", b"P1"),
+        b"".join(element(0x00111001 + n, "UT", b"y" * 60_000) for n in range(30)),
+        element(0x00111001, "OB", bytes(17 << 20)),
+    ):
+        packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+        packed = packer.compress(encoded) + packer.flush()
+        assert SYNTAXES[DEFLATE] in DEFLATED
+        for mode in (DEFLATE, DEFLATE | SMALL):
+            yield bytes((mode,)) + packed
