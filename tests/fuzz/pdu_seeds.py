@@ -79,6 +79,9 @@ def _requests() -> Iterator[bytes]:
     yield associate_body()
     yield associate_body(called=b"\0" * 16, calling=b" A\\B", version=3)
     yield associate_body(called="NÖRD".encode("latin-1"), calling=b"  CT 1  ")
+    yield associate_body(contexts=context(9, PUSH_MODEL), version=1)[:3] + b"\1" + associate_body(
+        contexts=context(9, PUSH_MODEL)
+    )[4:]
     three = context(1, VERIFICATION) + context(3, CT, _SYNTAXES) + context(255, PUSH_MODEL)
     yield associate_body(contexts=three)
     yield associate_body(contexts=context(2))

@@ -24,7 +24,7 @@ from tests.edge_gateway.scan.synthetic import (
     item,
     open_item,
 )
-from tests.fuzz.scan_target import CUT_FILE, DEFLATED, IN_FILE, PACK, SMALL, SYNTAXES
+from tests.fuzz.scan_target import CUT_FILE, DEFLATED, IN_FILE, PACK, SMALL, SYNTAXES, WARM
 
 IMPLICIT, EXPLICIT, BIG, DEFLATE, JPEG2000, JPIP, PAPYRUS, PRIVATE = range(8)
 CT = b"1.2.840.10008.5.1.4.1.1.2\0"
@@ -63,11 +63,17 @@ def seeds() -> Iterator[bytes]:
     for encoded in _by_hand():
         yield bytes((EXPLICIT,)) + encoded
         yield bytes((EXPLICIT | SMALL,)) + encoded
+        yield bytes((EXPLICIT | CUT_FILE | WARM,)) + encoded
         yield bytes((DEFLATE | SMALL | PACK | IN_FILE,)) + encoded
         yield bytes((IMPLICIT | CUT_FILE,)) + encoded
     for encoded in _implicit_by_hand():
         yield bytes((IMPLICIT | IN_FILE,)) + encoded
         yield bytes((PAPYRUS | SMALL,)) + encoded
+    yield bytes((BIG | WARM,)) + encode_big(_other_order()) + b"\0\x28\x12\1OW\0\0\0\0\0\3abc"
+    # No deflate stream: from the start, and behind a good block.
+    yield bytes((DEFLATE,)) + b"\xff" * 20
+    # Longer than what is read at once, and shorter than is said.
+    yield bytes((EXPLICIT | CUT_FILE,)) + element(0x00420011, "OB", bytes(140_000)) + bytes(80)
     for mode in (JPEG2000, JPIP | PACK, PRIVATE, BIG | SMALL | IN_FILE):
         yield bytes((mode,)) + element(0x00080060, "CS", b"CT")
     yield from _oversize()
@@ -199,10 +205,20 @@ def _by_hand() -> Iterator[bytes]:
     yield element(0x0020000D, "UI", b"1.2.3\0") + uids + element(0x0020000E, "UI", b"no uid")
     yield uids[:-3]
     yield element(0x00080018, "UI", b"") + element(0x00080016, "UI", b"\0\0")
-    yield encode_big(modality_big()) + modality
+    yield encode_big(_other_order()) + modality
+    yield b"".join(element(0x00091000 + n, "LO", b"%06d" % n) for n in range(700))
+    yield b"".join(element(0x00090010 + n, "LO", b"CREATOR%03d" % n) for n in range(20))
+    yield element(0x7FE00010, "OB", item(bytes(8))[:12], UNDEFINED)
+    yield element(0x0040A160, "UT", b"x" * 10)[:10]
+    yield element(0x00080006, "SQ", open_item(inside)[:14], UNDEFINED)
+    yield element(0x00080016, "UI", CT)
+    deeper = element(0x00081140, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END
+    yield element(0x00081115, "SQ", item(deeper + element(0x00081140, "SQ", item(inside))))
+    yield element(0x00081115, "SQ", item(deeper))[:-3]
+    yield element(0x00080000, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END + patient
 
 
-def modality_big() -> Dataset:
+def _other_order() -> Dataset:
     """One element, to be written in the other byte order than is said."""
     data_set = Dataset()
     data_set.add_new(0x00080060, "CS", "CT")
@@ -228,13 +244,22 @@ def _implicit_by_hand() -> Iterator[bytes]:
     yield implicit(0x00080016, CT) + implicit(0x00080018, b"1.2.3\0") + patient
 
 
+def _sequences(text: bytes) -> bytes:
+    """Two large ones and three that are hardly worth giving up."""
+    small = b"".join(element(0x00081200 + n, "SQ", item(element(0x0040A160, "UT", b"x" * 5_000))) for n in range(3))
+    large = element(0x00081140, "SQ", item(text) * 9) + element(0x00081115, "SQ", item(text) * 10)
+    return large + small
+
+
 def _oversize() -> Iterator[bytes]:
     """Deflate bombs: past the cap of the small limits, and past what an event can carry."""
     text = element(0x0040A160, "UT", b"x" * 60_000)
     for encoded in (
         element(0x00081140, "SQ", item(text) * 30) + element(0x00100020, "LO", b"P1"),
+        element(0x00081140, "SQ", item(text) * 18),
+        _sequences(text) + b"".join(element(0x00091001 + n, "UT", b"z" * 60_000) for n in range(20)),
         b"".join(element(0x00111001 + n, "UT", b"y" * 60_000) for n in range(30)),
-        element(0x00111001, "OB", bytes(17 << 20)),
+        element(0x00100020, "UN", bytes(70_000)) + element(0x00111001, "OB", bytes(17 << 20)),
     ):
         packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
         packed = packer.compress(encoded) + packer.flush()
