@@ -33,11 +33,10 @@ def main() -> int:
         faults = run(target, options.cases, options.seed, directory) if options.cases else 0
         if options.minimise:
             _keep(target, directory / "found")
-        found = [directory / "found"] if (directory / "found").is_dir() else []
-        _tell_branches(branches(target, [] if options.minimise else found))
     except MissingPackage as missing:
         print(missing, file=sys.stderr)
         return 2
+    _report_branches(target, [] if options.minimise else [directory / "found"])
     return 1 if faults else 0
 
 
@@ -93,6 +92,13 @@ def _keep(target: Target, found: Path) -> None:
     new = [path.read_bytes() for path in sorted(found.iterdir())] if found.is_dir() else []
     paths = keep(target, minimise(target, [*target.corpus(), *new]))
     print(f"kept {len(paths)} cases of {kept_bytes(target)} bytes, of {len(new)} new ones")
+
+
+def _report_branches(target: Target, more: list[Path]) -> None:
+    try:
+        _tell_branches(branches(target, [path for path in more if path.is_dir()]))
+    except MissingPackage as missing:
+        print(f"branches: not measured: {missing}")
 
 
 def _tell_branches(files: list[FileBranches]) -> None:

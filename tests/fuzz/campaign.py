@@ -83,6 +83,20 @@ def run(
     return outcome
 
 
+def first_fault(
+    target: Target, cases: int, seed: int, check: Callable[[bytes], None] | None = None
+) -> tuple[Fault | None, int]:
+    """The first fault of the corpus and `cases` mutations of it, and how many cases it took."""
+    outcome, check = Outcome(), check or target.check
+    corpus = target.corpus()
+    mutator = Mutator(seed, corpus, target.tokens)
+    mutated = (mutator.case() for _ in range(cases))
+    for number, case in enumerate((*corpus, *mutated), 1):
+        if not attempt(check, case, outcome):
+            return next(iter(outcome.faults.values())), number
+    return None, len(corpus) + cases
+
+
 def _count(target: Target, case: bytes, outcome: Outcome) -> None:
     outcome.costs_counted += 1
     outcome.steps_max = max(outcome.steps_max, check_cost(target, case))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz.campaign import case_name
+from tests.fuzz.campaign import Outcome, case_name, costs_s
 from tests.fuzz.target import CASE_BYTES_MAX, CORPUS, Target
 from tests.fuzz.tracing import ROOT
 
@@ -28,6 +28,8 @@ INSTALL = (
 # libFuzzer gives a case up, as a fault, after this; the slowest of the corpus takes 0.4 s.
 _CASE_TIMEOUT_S = 30
 _MEMORY_MB_MAX = 1024
+# A deflate bomb takes 0.1 s, and libFuzzer would try it a hundred times more than it is worth.
+_COST_S_MAX = 0.01
 _DONE = re.compile(r"Done (\d+) runs in (\d+) second")
 
 
@@ -52,9 +54,12 @@ def need(package: str) -> None:
 
 
 def lay_corpus(target: Target, directory: Path) -> None:
-    """Corpus and seeds as files, which is what libFuzzer starts from."""
+    """Corpus and seeds as files, which is what libFuzzer starts from; not the slow ones."""
     directory.mkdir(parents=True, exist_ok=True)
-    for case in target.corpus():
+    corpus = target.corpus()
+    for case, cost_s in zip(corpus, costs_s(target, corpus, Outcome()), strict=True):
+        if cost_s > _COST_S_MAX or len(case) > CASE_BYTES_MAX:
+            continue
         (directory / f"{case_name(case)}.bin").write_bytes(case)
 
 

@@ -26,6 +26,7 @@ from tests.edge_gateway.scan.oracle import (
     differences,
     pydicom_data_set,
 )
+from tests.fuzz.target import require
 from tests.fuzz.scan_target import Case, case_of, scan_case
 
 COMPARED = frozenset((IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED))
@@ -47,6 +48,12 @@ _NUMBERS_AS_TEXT = frozenset("FD FL SV UV".split())
 _ITEM_DELIMITATION = (b"\xfe\xff\x0d\xe0", b"\xff\xfe\xe0\x0d")
 # Bytes that the declared character set does not have, or that switch to another.
 _BROKEN_TEXT = re.compile("[\ufffd\x1b]")
+
+
+def check(data: bytes) -> None:
+    """Raises Violation where the two disagree and no rule says why."""
+    found = findings(data) or []
+    require(not found, f"as pydicom reads it, but {[one.path for one in found]}")
 
 
 def findings(data: bytes) -> list[Difference] | None:

@@ -5,6 +5,7 @@ Invariant: the same list each time; no value is a person's.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import warnings
 import zlib
@@ -70,13 +71,17 @@ def seeds() -> Iterator[bytes]:
         yield bytes((IMPLICIT | IN_FILE,)) + encoded
         yield bytes((PAPYRUS | SMALL,)) + encoded
     yield bytes((BIG | WARM,)) + encode_big(_other_order()) + b"\0\x28\x12\1OW\0\0\0\0\0\3abc"
-    # No deflate stream: from the start, and behind a good block.
-    yield bytes((DEFLATE,)) + b"\xff" * 20
+    yield bytes((DEFLATE,)) + b"\xff" * 20  # no deflate stream
     # Longer than what is read at once, and shorter than is said.
     yield bytes((EXPLICIT | CUT_FILE,)) + element(0x00420011, "OB", bytes(140_000)) + bytes(80)
     for mode in (JPEG2000, JPIP | PACK, PRIVATE, BIG | SMALL | IN_FILE):
         yield bytes((mode,)) + element(0x00080060, "CS", b"CT")
     yield from _oversize()
+
+
+def valid() -> Iterator[bytes]:
+    """Those of `seeds` that are valid data sets, in every encoding."""
+    return itertools.islice(seeds(), 4 * sum(1 for _ in _data_sets()))
 
 
 def _data_sets() -> Iterator[Dataset]:
@@ -195,9 +200,14 @@ def _by_hand() -> Iterator[bytes]:
     latin = element(0x00080005, "CS", b"ISO_IR 100")
     greek = element(0x00080005, "CS", b"\\ISO 2022 IR 126")
     name = element(0x00100010, "PN", b"\xe4^\x1b-F\xe4\t\xe4=\x1b-A\xe4 ")
+    yield element(0x00081140, "SQ", item(name)) + name
     yield latin + element(0x00081140, "SQ", item(greek + name) + item(name)) + name
     creator = element(0x00430010, "LO", b"GEMS_PARM_01")
     yield creator + element(0x00431027, "UN", b"12\\34 ") + element(0x00431000, "UN", b"\0" * 4)
+    other = element(0x00430010, "LO", b"SYNTHETIC 01")
+    private = element(0x00431027, "UN", b"12\\34 ")
+    yield element(0x00081140, "SQ", item(creator + private) + item(other + private))
+    yield element(0x00080016, "UI", b"1.2.34") + element(0x00080018, "UI", b"1.2.3456")
     yield element(0x00430010, "LO", b"x" * 300) + element(0x00431027, "UN", b"12\\34 ")
     yield ITEM_END + SEQUENCE_END + patient
     yield item(patient)
@@ -257,8 +267,10 @@ def _oversize() -> Iterator[bytes]:
     for encoded in (
         element(0x00081140, "SQ", item(text) * 30) + element(0x00100020, "LO", b"P1"),
         element(0x00081140, "SQ", item(text) * 18),
+        element(0x00081140, "SQ", item(text) * 4),
         _sequences(text) + b"".join(element(0x00091001 + n, "UT", b"z" * 60_000) for n in range(20)),
         b"".join(element(0x00111001 + n, "UT", b"y" * 60_000) for n in range(30)),
+        element(0x7FE00010, "OW", bytes(100_000)),
         element(0x00100020, "UN", bytes(70_000)) + element(0x00111001, "OB", bytes(17 << 20)),
     ):
         packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -266,3 +278,4 @@ def _oversize() -> Iterator[bytes]:
         assert SYNTAXES[DEFLATE] in DEFLATED
         for mode in (DEFLATE, DEFLATE | SMALL):
             yield bytes((mode,)) + packed
+            yield bytes((mode,)) + packed[:-9]

@@ -36,9 +36,9 @@ class Target:
     steps_max: int
 
     def corpus(self) -> list[bytes]:
-        """The kept cases and the seeds, each once, in an order that is always the same."""
-        kept = [path.read_bytes() for path in sorted((CORPUS / self.name).glob("*.bin"))]
-        return list(dict.fromkeys([*kept, *self.seeds()]))
+        """The kept cases and the seeds, each once, the smallest first."""
+        kept = [path.read_bytes() for path in (CORPUS / self.name).glob("*.bin")]
+        return sorted({*kept, *self.seeds()}, key=lambda case: (len(case), case))
 
 
 def require(holds: bool, text: str) -> None:
