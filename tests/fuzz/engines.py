@@ -109,9 +109,11 @@ def branches(target: Target, more: Sequence[Path] = ()) -> list[FileBranches]:
         data, report = Path(directory) / "data", Path(directory) / "report.json"
         coverage = [sys.executable, "-m", "coverage"]
         subprocess.run(
-            [*coverage, "run", "--branch", f"--data-file={data}"]
-            + ["--include=" + ",".join(_patterns(target))]
-            + ["-m", "tests.fuzz.replay", target.name, *map(str, more)],
+            [
+                *(*coverage, "run", "--branch", f"--data-file={data}"),
+                "--include=" + ",".join(_patterns(target)),
+                *("-m", "tests.fuzz.replay", target.name, *map(str, more)),
+            ],
             cwd=ROOT,
             check=True,
             env=_environment(),

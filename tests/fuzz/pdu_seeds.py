@@ -79,9 +79,11 @@ def _requests() -> Iterator[bytes]:
     yield associate_body()
     yield associate_body(called=b"\0" * 16, calling=b" A\\B", version=3)
     yield associate_body(called="NÖRD".encode("latin-1"), calling=b"  CT 1  ")
-    yield associate_body(contexts=context(9, PUSH_MODEL), version=1)[:3] + b"\1" + associate_body(
-        contexts=context(9, PUSH_MODEL)
-    )[4:]
+    yield (
+        associate_body(contexts=context(9, PUSH_MODEL), version=1)[:3]
+        + b"\1"
+        + associate_body(contexts=context(9, PUSH_MODEL))[4:]
+    )
     three = context(1, VERIFICATION) + context(3, CT, _SYNTAXES) + context(255, PUSH_MODEL)
     yield associate_body(contexts=three)
     yield associate_body(contexts=context(2))
@@ -90,7 +92,9 @@ def _requests() -> Iterator[bytes]:
     yield associate_body(contexts=context(1, "1.2.826.0.1.3680043.8.498.99", (EXPLICIT, "x")))
     yield associate_body(contexts=context(1, "1." + "2" * 90, ("1.2.840.10008.1.2.2",)))
     yield associate_body(contexts=context(1, "1.2.840.10008.1.3.10", ("1.2.840.10008.1.2.1.99",)))
-    yield associate_body(contexts=context(1, "1.2.840.10008.5.1.4.1.2.2.1", ("1.2.840.10008.1.2.4.95",)))
+    yield associate_body(
+        contexts=context(1, "1.2.840.10008.5.1.4.1.2.2.1", ("1.2.840.10008.1.2.4.95",))
+    )
     yield associate_body(contexts=context(1, "1.2.840.10008.1.2"))
     yield associate_body(contexts=item(0x20, b"\1\0"))
     yield associate_body(contexts=item(0x99, b"?"), user=user_information(0))

@@ -7,6 +7,7 @@ may associate or what is stored.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -198,7 +199,7 @@ def read_stream(connection: Connection, pdu_bytes_max: int) -> list[tuple[int, b
     limits = AssociationLimits(pdu_bytes_max=pdu_bytes_max)
     reader, found = PduReader(connection, limits), list[tuple[int, bytes] | str]()
     try:
-        found.append((1, reader.read_request(deadline=float("inf"))))
+        found.append((1, reader.read_request(time.monotonic() + 60)))
         while True:
             pdu = reader.read(is_idle=False)
             found.append((int(pdu.pdu_type), bytes(pdu.body)))

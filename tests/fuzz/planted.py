@@ -5,7 +5,6 @@ longer there is an error and not a pass. Must not be used outside tests.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import inspect

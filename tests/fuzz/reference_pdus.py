@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 
 RQ, AC, P_DATA = 1, 2, 4
 NO_DATA_SET = 0x0101
-REQUEST_FIELDS = (
-    [0x0001, 0x0010, 0x0020, 0x0021, 0x0030]  # C-STORE, C-GET, C-FIND, C-MOVE, C-ECHO
-    + [0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150]  # N-EVENT-REPORT … N-DELETE
-    + [0x0FFF]  # C-CANCEL
-)
+# C-STORE, C-GET, C-FIND, C-MOVE, C-ECHO; N-EVENT-REPORT to N-DELETE; C-CANCEL (PS3.7 E.1)
+REQUEST_FIELDS = {0x0001, 0x0010, 0x0020, 0x0021, 0x0030, *range(0x0100, 0x0151, 0x10), 0x0FFF}
 
 
 def items(data: bytes) -> list[tuple[int, bytes]] | None:

@@ -26,8 +26,8 @@ from tests.edge_gateway.scan.oracle import (
     differences,
     pydicom_data_set,
 )
-from tests.fuzz.target import require
 from tests.fuzz.scan_target import Case, case_of, scan_case
+from tests.fuzz.target import require
 
 COMPARED = frozenset((IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED))
 # Kinds of the oracle that the standard asks for, or that are pydicom's own (see test_corpus).
@@ -43,8 +43,8 @@ EXPLAINED = frozenset(
         "value of padding only",
     )
 )
-_TEXT = frozenset("LO LT PN SH ST UC UT".split())
-_NUMBERS_AS_TEXT = frozenset("FD FL SV UV".split())
+_TEXT = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
+_NUMBERS_AS_TEXT = frozenset(["FD", "FL", "SV", "UV"])
 _ITEM_DELIMITATION = (b"\xfe\xff\x0d\xe0", b"\xff\xfe\xe0\x0d")
 # Bytes that the declared character set does not have, or that switch to another.
 _BROKEN_TEXT = re.compile("[\ufffd\x1b]")
@@ -125,7 +125,7 @@ def _is_explained(one: Difference, attributes: list[tuple[str, dict[str, Any]]])
         # A LUT Descriptor counts its entries: never negative (PS3.3 C.7.6.3.1.5).
         return [value & 0xFFFF for value in mine] == [value & 0xFFFF for value in others]
     if ours["vr"] == "AE":
-        return mine == [value.strip(" \0") or None for value in others]
+        return bool(mine == [value.strip(" \0") or None for value in others])
     if ours["vr"] not in _TEXT:
         return False
     is_broken = bool(_BROKEN_TEXT.search(f"{mine}{others}"))

@@ -67,11 +67,13 @@ _GREEK = (
 _EVENT = EventLimits(plain_bytes_max=1 << 20, compressed_bytes_max=64 << 10)
 _TAG = re.compile(r"[0-9A-F]{8}")
 _BULK = re.compile(r"sha256:([0-9a-f]{64})?\?length=([0-9]+)")
-_TEXT = frozenset("AE AS AT CS DA DT LO LT SH ST TM UC UI UR UT".split())
+_TEXT = frozenset(
+    ["AE", "AS", "AT", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
 _WHOLE = {"US": (0, 2**16), "SS": (-(2**15), 2**15), "UL": (0, 2**32), "SL": (-(2**31), 2**31)}
 _REAL = frozenset(("FL", "FD"))
 _LETTERS = frozenset(("DS", "IS", "SV", "UV"))  # numbers, or what could not be one
-_BINARY = frozenset("OB OD OF OL OV OW UN".split())
+_BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 _PIXEL_DATA = frozenset(("7FE00008", "7FE00009", "7FE00010"))
 _NAME_GROUPS = frozenset(("Alphabetic", "Ideographic", "Phonetic"))
 
@@ -210,7 +212,9 @@ def _check_bulk(tag: str, vr: str, uri: str, limits: ScanLimits) -> None:
 def _check_values(vr: str, values: list[Any] | None, limits: ScanLimits) -> None:
     if values is None:
         return
-    require(bool(values) and any(value is not None for value in values) or len(values) > 1, "empty")
+    require(
+        (bool(values) and any(value is not None for value in values)) or len(values) > 1, "empty"
+    )
     for value in values:
         if value is None:
             require(vr in _TEXT or vr in _LETTERS or vr == "PN", "null is for texts")
@@ -255,7 +259,9 @@ def _check_identified(case: Case, header: ScannedHeader) -> None:
         require(is_skipped == is_private, "skipped where the syntax is private")
         return
     if header.is_complete:
-        for ours, scanned in zip(found, (header.sop_class_uid, header.sop_instance_uid), strict=True):
+        for ours, scanned in zip(
+            found, (header.sop_class_uid, header.sop_instance_uid), strict=True
+        ):
             # None where the elements are out of order: the receive path looks at the front only.
             if ours is not None and is_uid(ours):
                 require(ours == scanned, "the receive path and the scan read the same UID")
