@@ -10,7 +10,7 @@ from tests.fuzz.planted import DEFECTS, Defect, planted
 from tests.fuzz.targets import SCAN
 
 SEED = 20260301
-MUTATIONS = 500
+MUTATIONS = 200
 
 
 def test_there_are_ten_defects_or_more_in_both_targets() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,20 @@ from typing import Any
 
 from tests.fuzz.target import Target, require
 
+Arc = tuple[str, int, int]
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
 class Trace:
-    """Lines executed, and the set of (file, line before, line), 0 for a function's start."""
+    """Lines executed, and how often each (file, line before, line), 0 for a function's start."""
 
     steps: int = 0
-    arcs: set[tuple[str, int, int]] = field(default_factory=set)
+    arcs: Counter[Arc] = field(default_factory=Counter)
+
+    def features(self) -> set[tuple[Arc, int]]:
+        """What tells this case from others: the steps, and how often by powers of two."""
+        return {(arc, count.bit_length()) for arc, count in self.arcs.items()}
 
 
 @contextmanager
@@ -39,7 +45,7 @@ def tracing(target: Target) -> Iterator[Trace]:
         if event == "line":
             found.steps += 1
             line = frame.f_lineno
-            found.arcs.add((frame.f_code.co_filename, before.get(id(frame), 0), line))
+            found.arcs[frame.f_code.co_filename, before.get(id(frame), 0), line] += 1
             before[id(frame)] = line
         elif event == "return":
             before.pop(id(frame), None)
