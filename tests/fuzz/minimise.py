@@ -1,7 +1,8 @@
 """Which few of many cases execute everything that all of them do.
 
 Invariant: the kept cases and the seeds take each step from line to line that some given case
-takes, and as often by powers of two; the smaller of two cases is the one that stays. Must not keep a case that fails.
+takes, and as often by powers of two; the smaller of two cases is the one that stays. Must not
+keep a case that fails.
 """
 
 from __future__ import annotations

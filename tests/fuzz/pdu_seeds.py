@@ -31,6 +31,7 @@ from tests.fuzz.pdu_target import (
     ACCEPT,
     COMMAND,
     FRAGMENTS,
+    OWN_REQUESTS,
     REQUEST,
     RESPONSE,
     SHORT_ANSWERS,
@@ -70,6 +71,7 @@ def seeds() -> Iterator[bytes]:
         (ACCEPT, _accepts()),
         (STREAM, _streams()),
         (SHORT_ANSWERS, iter((b"\1\1\3", b""))),
+        (OWN_REQUESTS, iter((b"\x40\0\1\2\3",))),
     ):
         for body in bodies:
             yield bytes((kind,)) + body

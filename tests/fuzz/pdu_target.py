@@ -13,14 +13,17 @@ from typing import TypeVar
 
 from edge_gateway.association.command_set import (
     Command,
+    Operation,
     decode_command,
     decode_response,
+    encode_request,
     encode_response,
 )
 from edge_gateway.association.connection import Connection, ConnectionLost
 from edge_gateway.association.contexts import answer_context
 from edge_gateway.association.limits import AssociationLimits
-from edge_gateway.association.negotiation import decode_associate_accept
+from edge_gateway.association.negotiation import Peer as NegotiatingPeer
+from edge_gateway.association.negotiation import decode_associate_accept, encode_associate_request
 from edge_gateway.association.pdu import (
     AbortReason,
     AssociateRequest,
@@ -44,6 +47,7 @@ _IMPLEMENTATION = ("1.2.826.0.1.3680043.8.498.1", "SYNTHETIC")
 # pynetdicom needs 200 times as long for an A-ASSOCIATE-AC as our own parser for the request.
 _PYNETDICOM_EVERY = 16
 STREAM_HEAD_BYTES = 5
+_OWN_OPERATIONS = ((Operation.C_STORE, 0x0001, "1.2.3"), (Operation.C_ECHO, 0x0030, "1.2"))
 
 
 def check(case: bytes) -> None:
@@ -226,6 +230,27 @@ def _check_short_answers(case: bytes) -> None:
     require(encode_release_response() == bytes((6, 0, 0, 0, 0, 4, 0, 0, 0, 0)), "A-RELEASE-RP")
 
 
+def _check_own_requests(case: bytes) -> None:
+    """What we ask as a requestor is what was to be asked, as the second reading has it."""
+    number = int.from_bytes(case[:2], "big")
+    contexts = [(f"1.2.{byte}", f"1.2.840.{byte}") for byte in case[2:5]]
+    peer = NegotiatingPeer("127.0.0.1", 104, "NORTH", "SOUTH")
+    found = reference.associate_request(encode_associate_request(peer, contexts, number)[6:])
+    require(found is not None, "own A-ASSOCIATE-RQ: valid")
+    if found is not None:
+        asked = [(c[1], *c[2]) for c in found.contexts]
+        require(asked == contexts and found.pdu_bytes_max == number, "own A-ASSOCIATE-RQ")
+    for operation, field, sop_class in (
+        (Operation.C_STORE, 1, "1.2.3"),
+        (Operation.C_ECHO, 48, "1"),
+    ):
+        is_store = operation is Operation.C_STORE
+        instance = "1.2.34" if is_store else ""
+        encoded = encode_request(operation, number, (sop_class, instance))
+        expected = (field, number, is_store, sop_class, instance, None)
+        require(reference.command(encoded) == expected, "own command set")
+
+
 _CHECKS = (
     _check_request,
     _check_fragments,
@@ -234,5 +259,8 @@ _CHECKS = (
     _check_accept,
     _check_stream,
     _check_short_answers,
+    _check_own_requests,
 )
-REQUEST, FRAGMENTS, COMMAND, RESPONSE, ACCEPT, STREAM, SHORT_ANSWERS = range(len(_CHECKS))
+REQUEST, FRAGMENTS, COMMAND, RESPONSE, ACCEPT, STREAM, SHORT_ANSWERS, OWN_REQUESTS = range(
+    len(_CHECKS)
+)

@@ -17,6 +17,7 @@ from typing import Any
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 
+from edge_gateway.scan.fragments import FragmentMemo
 from tests.edge_gateway.scan.oracle import (
     BIG_ENDIAN,
     DEFLATED,
@@ -26,7 +27,7 @@ from tests.edge_gateway.scan.oracle import (
     differences,
     pydicom_data_set,
 )
-from tests.fuzz.scan_target import Case, case_of, scan_case
+from tests.fuzz.scan_target import Case, case_of, memo, scan_case
 from tests.fuzz.target import require
 
 COMPARED = frozenset((IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED))
@@ -65,7 +66,8 @@ def findings(data: bytes) -> list[Difference] | None:
     is_big_endian = case.transfer_syntax_uid == BIG_ENDIAN
     if case.encoded[:2] == (b"\x08\0" if is_big_endian else b"\0\x08"):
         return None
-    header = scan_case(case)
+    with memo(FragmentMemo()):
+        header = scan_case(case)
     if not header.is_complete:
         return None
     with warnings.catch_warnings():
