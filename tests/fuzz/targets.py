@@ -25,6 +25,7 @@ SCAN = Target(
     tokens=scan_seeds.TOKENS,
     sources=("edge_gateway/scan",),
     memory_bytes_max=64 * MIB,
-    steps_max=400_000,
+    # Ten scans of 8 KiB in elements of twelve bytes, for instance.
+    steps_max=1_000_000,
 )
 TARGETS = {target.name: target for target in (PDU, SCAN)}
