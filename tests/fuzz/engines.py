@@ -81,7 +81,8 @@ def run_guided(
             f"-timeout={_CASE_TIMEOUT_S}",
             f"-rss_limit_mb={_MEMORY_MB_MAX}",
             f"-artifact_prefix={found.parent}/fault-",
-            "-print_final_stats=1",
+            # Seconds by the clock; on a busy machine any case may be slow.
+            f"-report_slow_units={_CASE_TIMEOUT_S}",
             str(found),
             start,
         ]

@@ -18,17 +18,14 @@ from tests.edge_gateway.scan.synthetic import (
     ALPHABETS,
     ITEM_END,
     SEQUENCE_END,
-    UNDEFINED,
     element,
     encode,
-    implicit,
     item,
-    open_item,
 )
+from tests.fuzz import scan_seeds_by_hand as by_hand
 from tests.fuzz.scan_target import CUT_FILE, IN_FILE, PACK, SMALL, SYNTAXES, WARM
 
 IMPLICIT, EXPLICIT, BIG, DEFLATE, JPEG2000, JPIP, PAPYRUS, PRIVATE = range(8)
-CT = b"1.2.840.10008.5.1.4.1.1.2\0"
 _VRS = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US OB OD OF OL OV OW SQ SV UC"
 TOKENS = (
     *(_VRS + b" UN UR UT UV ZZ").split(),
@@ -66,13 +63,13 @@ def _seeds() -> Iterator[bytes]:
             # pydicom pads what it writes; the case deflates.
             encoded = encode(data_set, syntax if mode != DEFLATE else SYNTAXES[EXPLICIT])
             yield bytes((mode | (PACK if mode == DEFLATE else 0),)) + encoded
-    for encoded in _by_hand():
+    for encoded in _explicit_by_hand():
         yield bytes((EXPLICIT,)) + encoded
         yield bytes((EXPLICIT | SMALL,)) + encoded
         yield bytes((EXPLICIT | CUT_FILE | WARM,)) + encoded
         yield bytes((DEFLATE | SMALL | PACK | IN_FILE,)) + encoded
         yield bytes((IMPLICIT | CUT_FILE,)) + encoded
-    for encoded in _implicit_by_hand():
+    for encoded in by_hand.implicit_ones():
         yield bytes((IMPLICIT | IN_FILE,)) + encoded
         yield bytes((PAPYRUS | SMALL,)) + encoded
     yield bytes((BIG | WARM,)) + encode_big(_other_order()) + b"\0\x28\x12\1OW\0\0\0\0\0\3abc"
@@ -82,6 +79,13 @@ def _seeds() -> Iterator[bytes]:
     for mode in (JPEG2000, JPIP | PACK, PRIVATE, BIG | SMALL | IN_FILE):
         yield bytes((mode,)) + element(0x00080060, "CS", b"CT")
     yield from _oversize()
+
+
+def _explicit_by_hand() -> Iterator[bytes]:
+    yield from by_hand.structures()
+    yield from by_hand.ends_and_orders()
+    yield from by_hand.values()
+    yield encode_big(_other_order()) + by_hand.MODALITY
 
 
 def valid() -> tuple[bytes, ...]:
@@ -163,76 +167,6 @@ def _every_vr() -> Dataset:
     return data_set
 
 
-def _by_hand() -> Iterator[bytes]:
-    """Explicit VR little endian, each with something that writers or attackers do."""
-    modality, patient = element(0x00080060, "CS", b"CT"), element(0x00100020, "LO", b"P1")
-    inside = element(0x00081150, "UI", CT)
-    uids = element(0x00080016, "UI", CT) + element(0x00080018, "UI", b"1.2.3\0")
-    yield modality + bytes(7)
-    yield modality + bytes(80)
-    yield patient + modality + modality
-    yield element(0x00080000, "UL", b"\4\0\0\0") + uids
-    yield element(0x00080006, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END + uids
-    yield element(0x00081140, "SQ", item(inside) + SEQUENCE_END + open_item(patient))
-    yield element(0x00081140, "SQ", b"no items at all ") + patient
-    yield element(0x00081140, "SQ", item(element(0x00100020, "LO", b"P1", 60))) + patient
-    yield element(0x00081140, "SQ", item(inside)[:12], UNDEFINED)
-    nested = inside
-    for _ in range(40):
-        nested = element(0x00081140, "SQ", open_item(nested), UNDEFINED) + SEQUENCE_END
-    yield nested
-    yield nested[: 12 * 5] + patient
-    fragments = item(b"") + item(b"abcd") * 9
-    yield element(0x7FE00010, "OB", fragments, UNDEFINED) + SEQUENCE_END + patient
-    yield element(0x7FE00010, "OB", item(b"abcd"), UNDEFINED) + patient + SEQUENCE_END
-    yield element(0x00281201, "OW", fragments, UNDEFINED) + SEQUENCE_END
-    yield element(0x00420011, "OB", bytes(700)) + element(0x0040A160, "UT", b"x" * 300)
-    yield element(0x00091001, "UN", implicit(0xFFFEE000, implicit(0x00100020, b"P1")), UNDEFINED)
-    un_items = implicit(0xFFFEE000, element(0x00100020, "LO", b"P1")) + SEQUENCE_END
-    yield element(0x00091001, "UN", un_items, UNDEFINED) + patient
-    yield element(0x00280103, "UN", b"\1\0") + element(0x00280106, "UN", b"\xff\xff")
-    yield element(0x00281101, "SS", b"\xff\xff\5\0\x10\0") + element(0x00281101, "SS", b"")
-    yield element(0x00281102, "SS", b"\xff")
-    yield struct.pack("<HH2sH", 0x0010, 0x0020, b"ZZ", 2) + b"P1" + modality
-    yield struct.pack("<HH2sHL", 0x0010, 0x0020, b"ZZ", 0, 2) + b"P1" + modality
-    yield modality + implicit(0x00100020, b"P1") + patient
-    yield element(0x00280010, "US", b"abc") + element(0x00280009, "AT", b"abc")
-    yield element(0x00200013, "IS", b"1.0\\ 7\\x\\9999999999999999\\1e30")
-    yield element(0x00200032, "DS", b"1e999\\1_0\\-.5\\")
-    yield element(0x00100010, "PN", b"A^B\\=\\==C ") + element(0x00080054, "AE", b" \\ ")
-    yield element(0x00080005, "CS", b"ISO 2022 IR 6\\ISO 2022 IR 87 \\ISO_IR 192") + patient
-    yield element(0x00080005, "CS", b"") + element(0x00100010, "PN", b"\x1b$B;3\x1b(B\x1bx")
-    latin = element(0x00080005, "CS", b"ISO_IR 100")
-    greek = element(0x00080005, "CS", b"\\ISO 2022 IR 126")
-    name = element(0x00100010, "PN", b"\xe4^\x1b-F\xe4\t\xe4=\x1b-A\xe4 ")
-    yield element(0x00081140, "SQ", item(name)) + name
-    yield latin + element(0x00081140, "SQ", item(greek + name) + item(name)) + name
-    creator = element(0x00430010, "LO", b"GEMS_PARM_01")
-    yield creator + element(0x00431027, "UN", b"12\\34 ") + element(0x00431000, "UN", b"\0" * 4)
-    other = element(0x00430010, "LO", b"SYNTHETIC 01")
-    private = element(0x00431027, "UN", b"12\\34 ")
-    yield element(0x00081140, "SQ", item(creator + private) + item(other + private))
-    yield element(0x00080016, "UI", b"1.2.34") + element(0x00080018, "UI", b"1.2.3456")
-    yield element(0x00430010, "LO", b"x" * 300) + element(0x00431027, "UN", b"12\\34 ")
-    yield ITEM_END + SEQUENCE_END + patient
-    yield item(patient)
-    yield bytes(128) + b"DICM" + modality
-    yield element(0x0020000D, "UI", b"1.2.3\0") + uids + element(0x0020000E, "UI", b"no uid")
-    yield uids[:-3]
-    yield element(0x00080018, "UI", b"") + element(0x00080016, "UI", b"\0\0")
-    yield encode_big(_other_order()) + modality
-    yield b"".join(element(0x00091000 + n, "LO", b"%06d" % n) for n in range(700))
-    yield b"".join(element(0x00090010 + n, "LO", b"CREATOR%03d" % n) for n in range(20))
-    yield element(0x7FE00010, "OB", item(bytes(8))[:12], UNDEFINED)
-    yield element(0x0040A160, "UT", b"x" * 10)[:10]
-    yield element(0x00080006, "SQ", open_item(inside)[:14], UNDEFINED)
-    yield element(0x00080016, "UI", CT)
-    deeper = element(0x00081140, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END
-    yield element(0x00081115, "SQ", item(deeper + element(0x00081140, "SQ", item(inside))))
-    yield element(0x00081115, "SQ", item(deeper))[:-3]
-    yield element(0x00080000, "SQ", open_item(inside), UNDEFINED) + SEQUENCE_END + patient
-
-
 def _other_order() -> Dataset:
     """One element, to be written in the other byte order than is said."""
     data_set = Dataset()
@@ -244,19 +178,6 @@ def _other_order() -> Dataset:
 def encode_big(data_set: Dataset) -> bytes:
     """The data set in explicit VR big endian."""
     return encode(data_set, SYNTAXES[BIG])
-
-
-def _implicit_by_hand() -> Iterator[bytes]:
-    patient = implicit(0x00100020, b"P1")
-    yield implicit(0x00280106, b"\xff\xff") + implicit(0x00280103, b"\1\0") + patient
-    yield implicit(0x00283002, b"\1\0\0\0\x10\0") + implicit(0x00283006, b"\1\0")
-    yield implicit(0x00283002, b"\1") + implicit(0x00283006, b"\1\0\2\0") + patient[:9]
-    yield implicit(0x00081140, item(patient) + open_item(patient))
-    yield implicit(0x00081140, open_item(patient), UNDEFINED) + SEQUENCE_END
-    yield implicit(0x00430010, b"GEMS_PARM_01") + implicit(0x00431027, b"12\\34 ")
-    yield implicit(0x60003000, bytes(40)) + implicit(0x7FE00010, bytes(8))
-    yield implicit(0x00111001, bytes(20)) + element(0x00080060, "CS", b"CT")
-    yield implicit(0x00080016, CT) + implicit(0x00080018, b"1.2.3\0") + patient
 
 
 def _sequences(text: bytes) -> bytes:
