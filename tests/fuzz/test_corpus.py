@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import time
-import warnings
 from types import CodeType
 
 import pytest
@@ -26,10 +25,8 @@ CORPUS_BYTES_MAX = 300 << 10
 _FUNCTION = 0x1  # CO_OPTIMIZED: a function's code, not a module's or a class's
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    # pydicom warns of each UID that is none.
-    warnings.simplefilter("ignore")
+# pydicom warns of each UID that is none.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.mark.parametrize("name", TARGETS)
