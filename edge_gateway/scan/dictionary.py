@@ -35,8 +35,6 @@ def public_vr(tag: int) -> str | None:
 @lru_cache(maxsize=16_384)
 def private_vr(tag: int, creator: str) -> str | None:
     """The VR of a private element under its private creator, where pydicom's tables have it."""
-    if tag & 0xFFFF == 0:
-        return "UL"
     try:
         return str(private_dictionary_VR(tag, creator))
     except (KeyError, ValueError):

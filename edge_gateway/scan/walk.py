@@ -147,15 +147,17 @@ class HeaderWalk:
         meaning = scope.meaning(header)
         self.has_guessed = self.has_guessed or meaning.is_guessed
         value_at = position + header.size_bytes
+        # Group lengths are not part of the model (PS3.18 F.2.2), whatever they hold.
+        is_group_length = header.tag & 0xFFFF == 0
         if header.length == UNDEFINED_LENGTH:
             members, stop = self._undefined(value_at, end, header, meaning, scope)
-            self._take(header.tag, members, out)
+            if not is_group_length:
+                self._take(header.tag, members, out)
             return stop
         stop = value_at + header.length
         if stop > end:
             raise self._cursor.overrun(stop)
-        # Group lengths are not part of the model (PS3.18 F.2.2).
-        if header.tag & 0xFFFF == 0:
+        if is_group_length:
             return stop
         if meaning.vr == "SQ":
             members = self._defined_sequence(value_at, stop, header, meaning, scope)

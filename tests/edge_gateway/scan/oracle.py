@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 
 from edge_gateway.scan import HeaderReason, ScannedHeader
@@ -27,6 +28,16 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 UNREADABLE = "pydicom cannot convert the value"
 PIXEL_DATA = ("7FE00008", "7FE00009", "7FE00010")
+# What pydicom raises over a value that is none of its VR.
+_CANNOT_CONVERT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    BytesLengthException,
+)
 BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
 
@@ -81,7 +92,7 @@ def pydicom_json(data_set: Dataset) -> dict[str, Any]:
                 result[f"{tag:08X}"] = {"vr": "SQ", "Value": items}
             else:
                 result[f"{tag:08X}"] = element.to_json_dict(None, 0)
-        except (ValueError, TypeError, LookupError, NotImplementedError, OverflowError):
+        except _CANNOT_CONVERT:
             result[f"{tag:08X}"] = UNREADABLE
     return result
 

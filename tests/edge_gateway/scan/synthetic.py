@@ -25,6 +25,11 @@ ALPHABETS = {
     "": "abcXYZ019-",
     "ISO_IR 100": "abcäöüßé",
     "ISO_IR 101": "abcąłżč",
+    "ISO_IR 109": "abcĉĝħ",
+    "ISO_IR 110": "abcāēķ",
+    "ISO_IR 127": "ابت",
+    "ISO_IR 138": "אבג",
+    "ISO_IR 148": "abcğış",
     "ISO_IR 144": "abcЖдЩю",
     "ISO_IR 126": "abcΔιον",
     "ISO_IR 13": "ﾔﾏﾀﾞ",
@@ -34,6 +39,9 @@ ALPHABETS = {
     "GBK": "a王小东",
     "\\ISO 2022 IR 87": "ab山田太郎",
     "\\ISO 2022 IR 149": "ab김희중",
+    "\\ISO 2022 IR 87\\ISO 2022 IR 159": "ab山丂",
+    "ISO 2022 IR 100\\ISO 2022 IR 144": "aéЖд",
+    "\\ISO 2022 IR 126\\ISO 2022 IR 101": "aΔιą",
     "ISO 2022 IR 13\\ISO 2022 IR 87": "abﾔﾏ山田",
 }
 

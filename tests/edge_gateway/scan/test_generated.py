@@ -21,7 +21,7 @@ from tests.edge_gateway.scan.oracle import (
     differences,
     pydicom_data_set,
 )
-from tests.edge_gateway.scan.synthetic import ALPHABETS, data_sets, encode
+from tests.edge_gateway.scan.synthetic import ALPHABETS, data_sets, element, encode
 
 # Kinds of difference that the standard asks for (test_corpus lists them with their reasons).
 ALLOWED = {
@@ -75,3 +75,17 @@ def test_names_survive_their_character_set(charset: str, syntax: str) -> None:
         {"Alphabetic": f"{letters}^{letters}", "Ideographic": letters}
     ]
     assert header["00081030"]["Value"] == [letters, letters[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("charset", "value", "text"),
+    [
+        # pydicom writes neither; PS3.5 annex K asks for the escape sequence on each line.
+        (b"\\ISO 2022 IR 58 ", b"a\x1b$)A" + "张小东".encode("gb2312"), "a张小东"),
+        (b"ISO_IR 203", "abc€Šé".encode("iso8859-15"), "abc€Šé"),
+    ],
+)
+def test_names_in_sets_that_pydicom_does_not_write(charset: bytes, value: bytes, text: str) -> None:
+    encoded = element(0x00080005, "CS", charset) + element(0x00100010, "PN", value)
+    header = json.loads(scan_header(encoded, len(encoded), EXPLICIT).header_json)
+    assert header["00100010"]["Value"] == [{"Alphabetic": text}]

@@ -249,6 +249,13 @@ def test_broken_sequence_of_known_length_costs_only_itself() -> None:
     assert attributes(header)["00100020"]["Value"] == ["P1"]
 
 
+def test_group_length_of_undefined_length_is_left_out() -> None:
+    items = open_item(MODALITY) + SEQUENCE_END
+    header = scan(element(0x00080000, "SQ", items, UNDEFINED) + MODALITY)
+    assert header.is_complete
+    assert list(attributes(header)) == ["00080060"]
+
+
 def test_unsorted_and_repeated_elements_are_put_in_order() -> None:
     patient = element(0x00100020, "LO", b"P1")
     header = scan(patient + MODALITY)

@@ -1,7 +1,8 @@
 """A receiver to be killed: stores for ever, and tells each acknowledgement on its output.
 
-Invariant: a line is written only after `commit` returned. Must be run as a process of its own:
-`python -m tests.edge_gateway.spool.killed_receiver DIRECTORY`.
+Invariant: a line is written only after `commit` returned. Must be run as a process of its own,
+`python -m tests.edge_gateway.spool.killed_receiver DIRECTORY`: for each line on its input it forks
+a receiver, writes `pid N`, and `ended` once that is gone. So a kill costs no start of Python.
 """
 
 from __future__ import annotations
@@ -29,14 +30,28 @@ def associate(spool: Spool, name: str) -> None:
         spool.append_receipt(receipt(delivery))
 
 
-def main() -> None:
-    spool = Spool.open(Path(sys.argv[1]), "north", SMALL_SEGMENTS)
+def receive(directory: Path) -> None:
+    """Runs until it is killed, or until nobody reads what it tells."""
+    spool = Spool.open(directory, "north", SMALL_SEGMENTS)
     threads = [
         threading.Thread(target=associate, args=(spool, f"{os.getpid()}-{n}"))
         for n in range(ASSOCIATIONS)
     ]
     for thread in threads:
         thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def main() -> None:
+    while sys.stdin.readline():
+        pid = os.fork()
+        if not pid:
+            receive(Path(sys.argv[1]))
+            os._exit(1)
+        os.write(1, f"pid {pid}\n".encode())
+        os.waitpid(pid, 0)
+        os.write(1, b"ended\n")
 
 
 if __name__ == "__main__":
