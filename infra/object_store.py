@@ -124,9 +124,13 @@ class S3ObjectStore:
             return b""
         return b"".join(self._stream(key, offset_bytes, length_bytes or 0))
 
-    def open(self, key: str) -> Iterator[bytes]:
-        """A whole object in chunks of READ_CHUNK_BYTES at most."""
-        return self._stream(key, 0, 0)
+    def open(
+        self, key: str, offset_bytes: int = 0, length_bytes: int | None = None
+    ) -> Iterator[bytes]:
+        """An object, or a range of it, in chunks of READ_CHUNK_BYTES at most."""
+        if length_bytes == 0:
+            return iter(())
+        return self._stream(key, offset_bytes, length_bytes or 0)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object under a prefix (sizes only), by key."""

@@ -153,8 +153,10 @@ class ObjectStore(Protocol):
     def read(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> bytes:
         """A range of an object. Raises RetryableError, KeyError (no such object)."""
 
-    def open(self, key: str) -> Iterator[bytes]:
-        """A whole object in chunks of 1 MiB at most. Raises like `read`."""
+    def open(
+        self, key: str, offset_bytes: int = 0, length_bytes: int | None = None
+    ) -> Iterator[bytes]:
+        """An object, or a range of it, in chunks of 1 MiB at most. Raises like `read`."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object under a prefix (sizes only; sha256 None, metadata empty)."""

@@ -21,6 +21,7 @@ from operations.cli_certs import certs_app
 from operations.cli_dead_letters import dlq_app
 from operations.cli_doctor import doctor_app
 from operations.cli_inbox import inbox_app
+from operations.cli_packs import packs_app
 from operations.cli_proofs import answer_verify, answer_where, proofs_app
 from operations.cli_replay import replay_app
 from operations.command_line import (
@@ -33,6 +34,8 @@ from operations.command_line import (
     tell,
 )
 from operations.context import DEFAULT_STATE_DIRECTORY, Context
+from operations.packs.adopt import adopt as adopt_packs
+from operations.packs.adopt import with_adoption
 from operations.send import SendRequest, tls_client
 from operations.send import send as send_inputs
 from operations.status import status as stack_status
@@ -48,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(certs_app, name="certs")
+app.add_typer(packs_app, name="packs")
 app.add_typer(proofs_app, name="proofs")
 app.add_typer(doctor_app)
 app.add_typer(inbox_app)
@@ -185,6 +189,9 @@ def where(
 @answering
 def verify(
     rehash: Annotated[bool, typer.Option("--bytes", help="Read and re-hash every byte.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="First index and announce packs no event names.")
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds for what is under way.", min=0)] = 120.0,
     proofs: Annotated[
         bool, typer.Option("--proofs", help="Check the custody proofs instead.")
@@ -201,7 +208,10 @@ def verify(
     if proofs:
         return answer_verify(context, wait, public_key)
     with engines_of(context) as engines:
+        adoption = adopt_packs(engines, tell) if adopt else None
         verdict = verify_custody(engines, VerifyOptions(wait, rehash), tell)
+    if adoption is not None:
+        verdict = with_adoption(verdict, adoption)
     if as_json:
         write_json(verdict)
     else:

@@ -111,7 +111,9 @@ def show_verdict(verdict: Verdict) -> None:
     )
     if verdict.bytes_checked is not None:
         out.print(f"{size_text(verdict.bytes_checked)} read again and re-hashed")
-    for reason in (*verdict.reasons, *verdict.bytes_wrong):
+    if verdict.adopted is not None:
+        out.print(f"{verdict.adopted} packs adopted that no event named")
+    for reason in (*verdict.reasons, *verdict.bytes_wrong, *verdict.not_adopted):
         out.print(f"[red]not ok[/] {escape(reason)}")
     for sop_instance_uid, content_sha256 in verdict.not_found:
         out.print(f"[red]not found[/] {sop_instance_uid} {content_sha256}")

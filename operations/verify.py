@@ -65,6 +65,8 @@ class Verdict:
     unreadable_packs: tuple[str, ...] = ()
     bytes_checked: int | None = None
     bytes_wrong: tuple[str, ...] = ()
+    adopted: int | None = None
+    not_adopted: tuple[str, ...] = ()
     reasons: tuple[str, ...] = field(default=())
 
 

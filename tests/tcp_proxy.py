@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 CHUNK_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 5.0
@@ -60,8 +61,8 @@ class TcpProxy:
             if not self._keeps(client, server):
                 self.refused += 1
                 continue
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+            for line in ((client, server, self._watcher()), (server, client, _ignore)):
+                threading.Thread(target=self._pass_on, args=line, daemon=True).start()
 
     def _keeps(self, client: socket.socket, server: socket.socket) -> bool:
         """Whether the connection may go on; it may not when the proxy was shut meanwhile."""
@@ -73,14 +74,25 @@ class TcpProxy:
         _end(server)
         return False
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _watcher(self) -> Callable[[bytes], None]:
+        """What is shown the bytes that go to the target on one connection."""
+        return _ignore
+
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, watch: Callable[[bytes], None]
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
+                watch(data)
                 sink.sendall(data)
         _end(source)
         _end(sink)
         with self._lock:
             self._sockets -= {source, sink}
+
+
+def _ignore(data: bytes) -> None:
+    """Nobody looks."""
 
 
 def _end(connection: socket.socket) -> None:
