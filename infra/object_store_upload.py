@@ -68,21 +68,21 @@ class Uploads:
         # Whether the store was seen to check `x-amz-checksum-sha256`, which is signed: then a
         # second SHA-256 of the same bytes for the signature proves nothing (0.5 CPU s a GB).
         self._is_checking = False
+        # Whether the store takes `If-None-Match: *`; one that answers "not implemented" does not,
+        # and there a HEAD before each upload is all that stands between two writers of one key.
+        self._is_conditional = True
 
     def put(self, key: str, body: Body, sha256: str, headers: Mapping[str, str]) -> bool:
         """Stores a whole body by one PUT; False where the key was taken before us."""
         checksum = _base64(bytes.fromhex(sha256))
         is_unsigned = self._is_checking
+        signed = _UNSIGNED if is_unsigned else sha256
         with self._doing("storing", key):
-            try:
-                checked = {**headers, _CHECKSUM: checksum, "If-None-Match": "*"}
-                signed = _UNSIGNED if is_unsigned else sha256
-                answer = self._send("PUT", key, headers=checked, body=body, sha256=signed)
-            except S3StatusError as cause:
-                # 412: it is there. 409: another PUT of it was under way just now.
-                if cause.status not in (409, 412) or cause.code == "NoSuchBucket":
-                    raise
-                return False
+            answer = self._create(
+                "PUT", key, headers={**headers, _CHECKSUM: checksum}, body=body, sha256=signed
+            )
+        if answer is None:
+            return False
         self._is_checking = answer.headers.get(_CHECKSUM) == checksum
         if is_unsigned and not self._is_checking:
             raise FatalError(
@@ -91,8 +91,8 @@ class Uploads:
             )
         return True
 
-    def put_in_parts(self, key: str, body: Body, sha256: str, headers: Mapping[str, str]) -> None:
-        """Stores a body by parts of PART_BYTES and a little, one of them in memory at a time.
+    def put_in_parts(self, key: str, body: Body, sha256: str, headers: Mapping[str, str]) -> bool:
+        """`put` by parts of PART_BYTES and a little, one of them in memory at a time.
 
         Raises RetryableError too when the body does not have `sha256`: nothing is stored then.
         """
@@ -103,11 +103,11 @@ class Uploads:
             is_complete = False
             try:
                 sent = self._send_parts(key, upload_id, body, sha256)
-                self._complete(key, upload_id, sent)
-                is_complete = True
+                is_complete = self._complete(key, upload_id, sent)
             finally:
                 if not is_complete:
                     self._abort_quietly(key, upload_id)
+        return is_complete
 
     def open_uploads(self) -> Iterator[OpenUpload]:
         """Every multipart upload of the bucket that is neither completed nor aborted."""
@@ -158,7 +158,7 @@ class Uploads:
             raise RetryableError(f"storing {key}: the bytes sent are not those that were promised")
         return sent
 
-    def _complete(self, key: str, upload_id: str, sent: list[_Part]) -> None:
+    def _complete(self, key: str, upload_id: str, sent: list[_Part]) -> bool:
         root = ElementTree.Element("CompleteMultipartUpload")
         for part in sent:
             node = ElementTree.SubElement(root, "Part")
@@ -166,7 +166,7 @@ class Uploads:
             ElementTree.SubElement(node, "ETag").text = part.etag
             ElementTree.SubElement(node, "ChecksumSHA256").text = part.checksum
         body = ElementTree.tostring(root)
-        self._send(
+        answer = self._create(
             "POST",
             key,
             query={"uploadId": upload_id},
@@ -174,6 +174,37 @@ class Uploads:
             body=BufferBody([body]),
             sha256=hashlib.sha256(body).hexdigest(),
         )
+        return answer is not None
+
+    def _create(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
+        body: Body,
+        sha256: str,
+    ) -> BaseHTTPResponse | None:
+        """A request that makes an object where none is; None where the key was taken before us."""
+        condition = {"If-None-Match": "*"} if self._is_conditional else {}
+        all_headers = {**headers, **condition}
+        try:
+            return self._send(
+                method, key, query=query, headers=all_headers, body=body, sha256=sha256
+            )
+        except S3StatusError as cause:
+            if condition and cause.status == 501:
+                answer = self._send(
+                    method, key, query=query, headers=headers, body=body, sha256=sha256
+                )
+                # Only now it is known that the condition was what it does not have.
+                self._is_conditional = False
+                return answer
+            # 412: it is there. 409: another one of it was under way just now.
+            if cause.status not in (409, 412) or cause.code == "NoSuchBucket":
+                raise
+            return None
 
     def _abort_quietly(self, key: str, upload_id: str) -> None:
         try:

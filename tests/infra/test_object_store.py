@@ -16,6 +16,7 @@ from infra.object_store import SHA256_METADATA, S3ObjectStore
 from infra.object_store_upload import MIB, PART_BYTES, Uploads
 from infra.settings import ObjectStoreSettings
 from tests.infra.s3_stores import a_file
+from tests.infra.unconditional_s3 import unconditional
 from tests.polling import WITHIN_S, eventually
 
 # The real limit is larger; where parts begin is all the same to them.
@@ -76,7 +77,25 @@ def test_a_key_that_is_taken_in_between_is_not_overwritten(
     other, other_sha256 = a_file(tmp_path, 5_000, seed=2)
     uploads = Uploads(s3_settings, store._uploads._pool)
     assert uploads.put("packs/a.tar", FileBody(path), sha256, {}) is True
-    assert uploads.put("packs/a.tar", FileBody(other), other_sha256, {}) is False
+    for put in (uploads.put, uploads.put_in_parts):
+        assert put("packs/a.tar", FileBody(other), other_sha256, {}) is False
+        assert hashlib.sha256(store.read("packs/a.tar")).hexdigest() == sha256
+    assert uploads.put_in_parts("packs/b.tar", FileBody(path), sha256, {}) is True
+    assert list(uploads.open_uploads()) == [], "the one that came too late was aborted"
+
+
+def test_a_store_without_conditions_is_asked_without_them(
+    s3_settings: ObjectStoreSettings, store: S3ObjectStore, tmp_path: Path
+) -> None:
+    path, sha256 = a_file(tmp_path, 5_000)
+    with unconditional(s3_settings.endpoint) as (endpoint, refused):
+        older = S3ObjectStore(s3_settings.model_copy(update={"endpoint": endpoint}))
+        for key in ("packs/a.tar", "packs/b.tar"):
+            assert older.put_file(key, path, sha256, ARCHIVED_AT) == store.head(key)
+        assert refused == ["PUT"], "asked once, then known"
+        other, other_sha256 = a_file(tmp_path, 5_000, seed=2)
+        with pytest.raises(FatalError, match="another object is there"):
+            older.put_file("packs/a.tar", other, other_sha256, ARCHIVED_AT)
     assert hashlib.sha256(store.read("packs/a.tar")).hexdigest() == sha256
 
 
