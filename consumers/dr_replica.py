@@ -2,7 +2,8 @@
 
 Invariant: a pack counts as replicated only when its bytes were read back from the second site's
 store with the sha256 of its key and the second site's index was written from those bytes; a pack
-that cannot be read at the first site holds the line, it is never skipped.
+that cannot be read at the first site holds the line. It is skipped only where the first site's
+bucket has the record of its collection: then packs of smaller keys hold all that it held.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from contracts.events import (
 from contracts.failures import PoisonError, Reason, RetryableError
 from contracts.identity import is_sha256, record_key
 from contracts.pack_reading import PackContents, PackFormatError
-from contracts.packs import ARCHIVED_AT_METADATA, object_key
+from contracts.packs import ARCHIVED_AT_METADATA, collected_key, object_key
 from contracts.topics import PACK_ARCHIVED
 from infra.connect import Engines
+from infra.telemetry import logger
 
 MIB = 1024 * 1024
 LIMITS = BatchLimits(
@@ -44,6 +46,8 @@ INDEXED_TOGETHER_MAX = 2_000
 
 Archived = Record[PackArchived]
 
+_log = logger("dr-replica")
+
 
 @dataclass(frozen=True, slots=True)
 class _Copied:
@@ -52,6 +56,16 @@ class _Copied:
     archived: PackArchived
     replicated: PackReplicated
     events: tuple[InstanceReceived, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    """A pack that the first site has collected since: there is nothing to do."""
+
+    object_key: str
+
+
+_Done = _Copied | Rejection | _Collected
 
 
 @dataclass(slots=True)
@@ -78,7 +92,7 @@ class DrReplica:
         self._announcer = Announcer(engines.publisher, engines.clock)
         self._scratch = Scratch(engines.scratch_directory)
         settings = engines.settings.consumer(SPEC.name)
-        self._transfers: Transfers[_Copied | Rejection] = Transfers(settings)
+        self._transfers: Transfers[_Done] = Transfers(settings)
 
     def write(self, batch: Sequence[Archived]) -> Sequence[Rejection]:
         """On return each pack is at the second site, verified, indexed and announced.
@@ -120,28 +134,31 @@ class DrReplica:
             self._take(done, gathered)
         self._transfers.start(size, partial(self._try, record, InMemory(size)))
 
-    def _take(self, done: _Copied | Rejection, gathered: _Gathered) -> None:
+    def _take(self, done: _Done, gathered: _Gathered) -> None:
         if isinstance(done, Rejection):
             gathered.rejections.append(done)
+            return
+        if isinstance(done, _Collected):
+            _log.info("collected at the first site", object_key=done.object_key)
             return
         gathered.copied.append(done)
         if sum(len(copied.events) for copied in gathered.copied) >= INDEXED_TOGETHER_MAX:
             self._finish(gathered.copied)
             gathered.copied = []
 
-    def _try(self, record: Archived, held: HeldPack) -> _Copied | Rejection:
+    def _try(self, record: Archived, held: HeldPack) -> _Done:
         """`_copy`, whose refusal is an answer. Runs on any thread."""
         try:
             return self._copy(record.event, held)
         except PoisonError as refused:
             return Rejection(record, refused.reason, refused.detail)
 
-    def _copy(self, archived: PackArchived, held: HeldPack) -> _Copied:
+    def _copy(self, archived: PackArchived, held: HeldPack) -> _Copied | _Collected:
         """Raises PoisonError (no pack, or other bytes than its key says), RetryableError."""
         if not _is_own_key(archived):
             raise PoisonError(Reason.INVALID_FIELD, "object_key does not follow from the sha256")
-        if self._target.head(archived.object_key) is None:
-            self._transfer(archived, held)
+        if self._target.head(archived.object_key) is None and not self._transfer(archived, held):
+            return _Collected(archived.object_key)
         contents = self._verify(archived, held)
         replicated = PackReplicated(
             dr_site=self._site,
@@ -158,10 +175,13 @@ class DrReplica:
         )
         return _Copied(here, replicated, contents.events)
 
-    def _transfer(self, archived: PackArchived, held: HeldPack) -> None:
+    def _transfer(self, archived: PackArchived, held: HeldPack) -> bool:
+        """Whether the second site's store has it now; False where it was collected."""
         try:
             sha256 = held.fill(self._source.open(archived.object_key))
         except KeyError as cause:
+            if self._source.head(collected_key(archived.object_key)) is not None:
+                return False
             raise RetryableError(
                 f"replicating {archived.object_key}: the first site's bucket does not have it"
             ) from cause
@@ -171,6 +191,7 @@ class DrReplica:
             )
         metadata = {ARCHIVED_AT_METADATA: archived.archived_at.isoformat()}
         held.put(self._target, archived.object_key, archived.object_sha256, metadata)
+        return True
 
     def _verify(self, archived: PackArchived, held: HeldPack) -> PackContents:
         """Reads the copy back whole: what counts is what the second site gives out.

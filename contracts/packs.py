@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from contracts import ustar
 from contracts.codec import to_plain
 from contracts.events import Area, InstanceReceived, PackMember
 from contracts.failures import PoisonError, Reason
+from contracts.identity import is_sha256
 from contracts.schema_catalog import newest
 
 FORMAT_VERSION = 1
@@ -34,6 +35,9 @@ LOCATOR_TAIL_BYTES = LOCATOR_BYTES + ustar.END_BYTES
 MANIFEST_NAME = "manifest.avro"
 LOCATOR_NAME = "locator"
 MEMBER_SUFFIX = ".dcm"
+# `finish(below=…)` tries so many locators: a key below one of a million others is nearly certain.
+SALTS_MAX = 1 << 22
+COLLECTED_PREFIX = "collected/"
 # User metadata of a pack's object: when it came to be, in ISO 8601; copies carry it on.
 ARCHIVED_AT_METADATA = "hilum-archived-at"
 
@@ -72,6 +76,19 @@ class Pack:
 def object_key(area: Area, object_sha256: str) -> str:
     """`packs/<2 hex>/<sha256>.tar`, or the same under `quarantine/`."""
     return f"{area.value}/{object_sha256[:2]}/{object_sha256}.tar"
+
+
+def collected_key(pack_key: str) -> str:
+    """Where a bucket keeps the record that a pack was collected. Raises ValueError: no pack's."""
+    area, _, name = pack_key.partition("/")
+    sha256 = name.rpartition("/")[2].removesuffix(".tar")
+    if area not in set(Area) or not is_sha256(sha256) or object_key(Area(area), sha256) != pack_key:
+        raise ValueError(f"{pack_key} is no key of a pack")
+    return f"{COLLECTED_PREFIX}{pack_key.removesuffix('.tar')}.json"
+
+
+class NoKeyBelowError(ValueError):
+    """No salt gives a key below the one that was asked for."""
 
 
 class PackAssembly:
@@ -124,19 +141,40 @@ class PackAssembly:
             PackMember(event.content, event.delivery_id, event.gateway_id, start, length)
         )
 
-    def finish(self) -> Pack:
-        """Appends manifest, locator and the end, and gives the pack's identity."""
+    def finish(self, below: str | None = None) -> Pack:
+        """Appends manifest, locator and the end, and gives the pack's identity.
+
+        With `below` the pack's sha256 is smaller than that one: the smallest salt in the locator
+        that makes it so is chosen, so equal input gives equal bytes still. Raises NoKeyBelowError.
+        """
         assert self._members
         manifest = manifest_bytes(self._events)
         mtime = max(_mtime_s(event) for event in self._events)
         self._write(ustar.header(MANIFEST_NAME, len(manifest), mtime))
-        locator = _locator(self._offset, manifest)
+        manifest_offset = self._offset
         self._write(manifest)
         self._write(bytes(ustar.padding(len(manifest))))
         self._write(ustar.header(LOCATOR_NAME, LOCATOR_BYTES, mtime))
-        self._write(locator)
-        self._write(bytes(ustar.END_BYTES))
+        self._write(self._tail(manifest_offset, manifest, below))
         return Pack(self._hash.hexdigest(), self._offset, tuple(self._members))
+
+    def _tail(self, manifest_offset_bytes: int, manifest: bytes, below: str | None) -> bytes:
+        """The locator and the end of the archive."""
+        fields: dict[str, object] = {
+            "format_version": FORMAT_VERSION,
+            "manifest_offset_bytes": manifest_offset_bytes,
+            "manifest_length_bytes": len(manifest),
+            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        }
+        if below is None:
+            return _tail_of(fields)
+        for salt in range(SALTS_MAX):
+            tail = _tail_of({**fields, "salt": salt})
+            whole = self._hash.copy()
+            whole.update(tail)
+            if whole.hexdigest() < below:
+                return tail
+        raise NoKeyBelowError(below)
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
@@ -180,14 +218,8 @@ def _sync_marker(events: Sequence[InstanceReceived]) -> bytes:
     return hashlib.sha256("".join(lines).encode()).digest()[:_SYNC_MARKER_BYTES]
 
 
-def _locator(manifest_offset_bytes: int, manifest: bytes) -> bytes:
-    fields = {
-        "format_version": FORMAT_VERSION,
-        "manifest_offset_bytes": manifest_offset_bytes,
-        "manifest_length_bytes": len(manifest),
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-    }
-    return orjson.dumps(fields).ljust(LOCATOR_BYTES)
+def _tail_of(locator: Mapping[str, object]) -> bytes:
+    return orjson.dumps(locator).ljust(LOCATOR_BYTES) + bytes(ustar.END_BYTES)
 
 
 def _member_name(event: InstanceReceived) -> str:

@@ -94,7 +94,12 @@ def unarchived_count(state: GatewayState) -> int:
 
 def named_objects(settings: KafkaSettings) -> set[str]:
     """The keys of every pack that an event names."""
-    return {pack.object_key for pack in _readable(settings, PACK_ARCHIVED, PackArchived)}
+    return {pack.object_key for pack in archived_packs(settings)}
+
+
+def archived_packs(settings: KafkaSettings) -> Iterator[PackArchived]:
+    """Every event that names a pack; one that was announced twice comes twice."""
+    return _readable(settings, PACK_ARCHIVED, PackArchived)
 
 
 def _readable(settings: KafkaSettings, topic: Topic, event_type: type[E]) -> Iterator[E]:
@@ -121,6 +126,8 @@ def bucket(store: ObjectStore, on_pack: Callable[[], None] = lambda: None) -> Bu
             return stored, list(_members(store, stored))
         except PackFormatError:
             return stored, None
+        except KeyError:
+            return stored, []  # collected since it was listed; what is lost, the counts show
 
     with ThreadPoolExecutor(MANIFEST_WORKERS) as pool:
         for stored, members in pool.map(members_of, objects):

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from contracts.packs import collected_key
 from infra.seams import StoreSite
-from operations.packs.whole import WholePack, read_whole
+from operations.packs.whole import read_whole
 
 # sha256 and socket reads both release the GIL; more threads than this gained nothing on two cores.
 WORKERS = 4
@@ -45,7 +46,7 @@ def rehash_bucket(site: StoreSite, tell: Callable[[str], None]) -> Rehash:
 
 def _faults(site: StoreSite, key: str) -> tuple[str, ...]:
     try:
-        found: WholePack = read_whole(site.object_store, key)
+        return read_whole(site.object_store, key).faults
     except KeyError:
-        return (f"{key}: was listed and is gone",)
-    return found.faults
+        is_collected = site.object_store.head(collected_key(key)) is not None
+        return () if is_collected else (f"{key}: was listed and is gone",)

@@ -157,6 +157,11 @@ def _announce(announcer: Announcer, checked: Sequence[CheckedPack]) -> None:
         state = CustodyState.QUARANTINED if is_quarantine else CustodyState.ARCHIVED
         announcer.custody(Custody(state, one.pack.key), custody_members(one.event.members))
     announcer.wait()
+    announce_packs(announcer, checked)
+
+
+def announce_packs(announcer: Announcer, checked: Sequence[CheckedPack]) -> None:
+    """On return the events of these packs are acknowledged. Raises RetryableError, FatalError."""
     for one in checked:
         announcer.publish(one.event, record_key(one.event.members[0].content), one.pack.key)
     announcer.wait()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from consumers.index_writer import IndexWriter
-from contracts.events import InstanceReceived, PackArchived
+from contracts.events import PackArchived
 from contracts.topics import Topic
 from infra.provision_topics import provision_topics
 from tests.consumers import story
 from tests.consumers.bus import delete_topics, eventually
-from tests.consumers.final_states import packs_in
+from tests.consumers.final_states import instances, packs_in
 from tests.consumers.story import Delivery
 from tests.consumers.world import World
 
@@ -41,12 +40,19 @@ def stored(world: World, told: Sequence[Delivery]) -> list[PackArchived]:
     return story.store_packs(told, primary.object_store, primary.name, world.directory)
 
 
-def index(
-    world: World, received: Iterable[InstanceReceived], archived: Sequence[PackArchived]
-) -> None:
-    """The primary index knows these events."""
-    writer = IndexWriter(world.engines.primary.database, world.engines.clock)
-    writer.write(received=list(received), archived=archived)
+def assert_indexed(world: World, told: Sequence[Delivery]) -> None:
+    """The primary index has them whole, and has heard of them from the second site."""
+    database = world.engines.primary.database
+    assert instances(database) >= {
+        (d.event.content.sop_instance_uid, d.event.content.content_sha256)
+        for d in told
+        if d.event.quarantine_reason is None
+    }
+    rows = database.query("SELECT delivery_id, status FROM deliveries")
+    status = {row["delivery_id"]: row["status"] for row in rows}
+    for one in told:
+        wanted = "quarantined" if one.event.quarantine_reason else "replicated"
+        assert status[one.event.delivery_id] == wanted
 
 
 def remake_topics(world: World, wanted: Sequence[Topic]) -> None:
