@@ -20,7 +20,7 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_file_meta_info
 
 from consumers.part10 import part10_head
-from contracts import ustar
+from contracts import packs, ustar
 from contracts.events import Area, InstanceReceived
 from contracts.failures import PoisonError, Reason
 from contracts.identity import ContentKey
@@ -75,7 +75,7 @@ def event_for(number: int, data: bytes) -> InstanceReceived:
     )
 
 
-def build(count: int) -> tuple[bytes, Pack]:
+def build(count: int, below: str | None = None) -> tuple[bytes, Pack]:
     """Bytes and identity of a finished pack."""
     file = io.BytesIO()
     assembly = PackAssembly(file)
@@ -83,8 +83,33 @@ def build(count: int) -> tuple[bytes, Pack]:
         data = data_set(number)
         event = event_for(number, data)
         assembly.add(event, part10_head(event), iter([data]))
-    pack = assembly.finish()
+    pack = assembly.finish(below)
     return file.getvalue(), pack
+
+
+def test_a_pack_below_a_key_is_the_same_each_time_and_read_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    below = "00f" + "0" * 61
+    data, pack = build(3, below)
+    assert hashlib.sha256(data).hexdigest() == pack.object_sha256 < below
+    assert build(3, below) == (data, pack)
+    contents = read_pack(lambda offset, length: data[offset : offset + length], len(data))
+    assert contents.members == pack.members == build(3)[1].members
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert len(tar.getmembers()) == 5
+    monkeypatch.setattr(packs, "SALTS_MAX", 1_000)
+    with pytest.raises(packs.NoKeyBelowError):
+        build(3, "0" * 64)
+
+
+def test_only_a_pack_has_a_record_of_its_collection() -> None:
+    assert packs.collected_key(object_key(Area.PACKS, "ab" * 32)) == (
+        f"collected/packs/ab/{'ab' * 32}.json"
+    )
+    for other in ("proofs/north/roots/1.json", f"packs/aa/{'ab' * 32}.tar", "packs/ab/x.tar", ""):
+        with pytest.raises(ValueError, match="no key of a pack"):
+            packs.collected_key(other)
 
 
 def test_bytes_of_a_small_pack_are_the_format() -> None:

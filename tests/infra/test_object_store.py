@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from contracts.failures import FatalError, RetryableError
+from contracts.packs import collected_key
 from infra.object_body import BLOCK_BYTES, JOIN_BYTES, BufferBody, FileBody, parts
 from infra.object_store import SHA256_METADATA, S3ObjectStore
 from infra.object_store_upload import MIB, PART_BYTES, Uploads
+from infra.pack_removal import PackRemoval
 from infra.settings import ObjectStoreSettings
 from tests.infra.s3_stores import a_file
 from tests.infra.unconditional_s3 import unconditional
@@ -110,10 +112,31 @@ def test_bytes_that_differ_from_the_promised_sha256_are_not_stored(
     assert list(store._uploads.open_uploads()) == [], "the upload was aborted"
 
 
+def test_a_pack_is_removed_only_where_its_record_stands(
+    s3_settings: ObjectStoreSettings, store: S3ObjectStore, tmp_path: Path
+) -> None:
+    path, sha256 = a_file(tmp_path, 5_000)
+    key = f"packs/{sha256[:2]}/{sha256}.tar"
+    store.put_file(key, path, sha256, {})
+    store.put_file("proofs/a", path, sha256, {})
+    removal = PackRemoval(s3_settings)
+    with pytest.raises(FatalError, match="no record"):
+        removal.remove(key)
+    with pytest.raises(ValueError, match="no key of a pack"):
+        removal.remove("proofs/a")
+    record = b"{}"
+    store.put_buffers(collected_key(key), [record], hashlib.sha256(record).hexdigest(), {})
+    for _ in range(2):
+        removal.remove(key)
+        assert [found.key for found in store.list("")] == [collected_key(key), "proofs/a"]
+
+
 def test_ranges_are_read_exactly(store: S3ObjectStore, tmp_path: Path) -> None:
     path, sha256 = a_file(tmp_path, 300_000)
     store.put_file("packs/a.tar", path, sha256, {})
     data = path.read_bytes()
+    assert b"".join(store.open("packs/a.tar", 1_000, 200_000)) == data[1_000:201_000]
+    assert list(store.open("packs/a.tar", 10, 0)) == []
     assert store.read("packs/a.tar", 1_000, 512) == data[1_000:1_512]
     assert store.read("packs/a.tar", 0, 1) == data[:1]
     assert store.read("packs/a.tar", 299_990) == data[299_990:]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,46 +16,53 @@ from consumers.part10 import part10_head
 from contracts.events import PackArchived
 from contracts.packs import COLLECTED_PREFIX, collected_key
 from infra.seams import StoreSite
+from operations.custody_sources import bucket
 from operations.packs.collect import Collected, collect
 from operations.packs.fetch import fetch
 from operations.packs.merge import Merged, MergeOptions, merge
 from operations.packs.survey import listed_packs
+from operations.packs.whole import read_whole, sha256_of_key
 from operations.rehash import rehash_bucket
-from operations.replay.rewind import rewind
-from tests.consumers import story
 from tests.consumers.damage import overwrite_object, remove_object
-from tests.consumers.final_states import packs_in
 from tests.consumers.story import Delivery
 from tests.consumers.world import World, member_of
-from tests.operations.pack_world import data_of, of_one_study
+from tests.operations.pack_world import of_one_study, patiently, stored
+
+PART = 3  # deliveries of a small pack
+STUDIES = {
+    "whole": 4,
+    "history": 2,
+    "cut off": 2,
+    "left over": 2,
+    "damaged at primary": 2,
+    "damaged at dr": 2,
+}
 
 
 @dataclass
 class Study:
-    """A study that came in small packs."""
+    """A study that came in small packs, and the one that holds them all since."""
 
     world: World
     uid: str
     told: Sequence[Delivery]
     packs: Sequence[PackArchived]
+    merged_key: str = ""
 
     @property
     def keys(self) -> set[str]:
+        """Of the small packs."""
         return {pack.object_key for pack in self.packs}
-
-    def merge(self, **options: object) -> Merged:
-        wanted = {"packs_min": 2, "idle": timedelta(0), "is_applied": True, **options}
-        return merge(self.world.engines, MergeOptions((self.uid,), **wanted), print)  # type: ignore[arg-type]
 
     def collect(
         self, is_applied: bool = True, tell: Callable[[str], None] = lambda text: None
     ) -> Collected:
-        return collect(self.world.engines, (self.uid,), is_applied, tell)
+        return patiently(lambda: collect(self.world.engines, (self.uid,), is_applied, tell))
 
-    def held(self, site: StoreSite) -> dict[str, dict[str, bytes]]:
-        """The study's packs at a site."""
-        mine = data_of(self.told).keys()
-        return {key: p for key, p in packs_in(site.object_store).items() if p.keys() & mine}
+    def there(self, site: StoreSite) -> set[str]:
+        """Those of the study's packs that a bucket has."""
+        wanted = {*self.keys, self.merged_key}
+        return {one.key for one in site.object_store.list("packs/")} & wanted
 
     def named(self, site: StoreSite) -> set[str]:
         """The packs that a site's index sends readers to."""
@@ -67,35 +75,73 @@ class Study:
             )
         }
 
-    def assert_whole(self, site: StoreSite) -> None:
-        """Every delivery is in the bucket, byte for byte, where the index says it is."""
-        held = self.held(site)
-        found = {i: data for members in held.values() for i, data in members.items()}
-        assert found == data_of(self.told)
-        assert self.named(site) <= held.keys()
+    def assert_whole(self, site: StoreSite, directory: Path) -> None:
+        """Every delivery is in the bucket, and every file is where the index says, as it came."""
+        held: dict[str, str] = {}
+        for key in self.there(site):
+            whole = read_whole(site.object_store, key)
+            assert whole.faults == ()
+            held |= {e.delivery_id: e.content.content_sha256 for e in whole.events}
+        assert held == {d.event.delivery_id: d.event.content.content_sha256 for d in self.told}
+        to = directory / f"{site.name}-{uuid.uuid4().hex}"
+        assert fetch(site, self.uid, to).ok
+        assert {path.name: path.read_bytes() for path in to.iterdir()} == {
+            f"{d.event.content.sop_instance_uid}.dcm": part10_head(d.event) + d.data
+            for d in self.told
+        }
 
 
-@contextmanager
-def consuming(world: World) -> Iterator[None]:
-    """Both consumers of packs have read all there is at the block's end."""
-    with member_of(world, dr_replica.SPEC), member_of(world, metadata_index.SPEC):
-        yield
-        world.wait_committed(dr_replica.SPEC)
-        world.wait_committed(metadata_index.SPEC)
-
-
-def study_of(world: World, uid: str, parts: int = 4, size: int = 3) -> Study:
-    told = of_one_study(parts * size, uid)
-    primary = world.engines.primary
-    packs = [
-        pack
-        for start in range(0, len(told), size)
-        for pack in story.store_packs(
-            told[start : start + size], primary.object_store, primary.name, world.directory
-        )
-    ]
+def study_of(world: World, uid: str, parts: int) -> Study:
+    told = of_one_study(parts * PART, uid)
+    packs = [p for start in range(0, len(told), PART) for p in stored(world, told[start:][:PART])]
     world.publish([*(d.event for d in told), *packs])
     return Study(world, uid, told, packs)
+
+
+def merge_of(world: World, uids: Sequence[str], **options: Any) -> Merged:
+    wanted = MergeOptions(**{"packs_min": 2, "idle": timedelta(0), "is_applied": True, **options})
+    return patiently(lambda: merge(world.engines, replace(wanted, studies=tuple(uids)), print))
+
+
+@pytest.fixture(scope="module")
+def studies(pack_world: World) -> Iterator[dict[str, Study]]:
+    """Studies that were merged; both consumers of packs run on."""
+    made = {
+        name: study_of(pack_world, f"2.25.88.{number}", parts)
+        for number, (name, parts) in enumerate(STUDIES.items())
+    }
+    uids = [study.uid for study in made.values()]
+    engines = pack_world.engines
+    listing = {one.key for one in engines.primary.object_store.list("")}
+    said = merge_of(pack_world, uids, is_applied=False)
+    assert said.ok and {one.deliveries for one in said.merges} == {
+        PART * parts for parts in STUDIES.values()
+    }
+    assert not merge_of(pack_world, uids, idle=timedelta(days=36_500)).merges, "not at rest so long"
+    assert not merge_of(pack_world, uids, packs_min=5).merges, "too few to be worth it"
+    assert {one.key for one in engines.primary.object_store.list("")} == listing, "only said"
+    assert {frozenset(one.replaces) for one in said.merges} == {
+        frozenset(study.keys) for study in made.values()
+    }
+    assert merge_of(pack_world, uids).ok
+    for row in patiently(lambda: listed_packs(engines, uids)):
+        for study in made.values():
+            if row.study_instance_uid == study.uid and row.object_key not in study.keys:
+                assert not study.merged_key and row.deliveries == len(study.told)
+                study.merged_key = row.object_key
+    assert not merge_of(pack_world, uids).merges, "nothing is left to merge"
+    early = patiently(lambda: collect(engines, uids, True, print))
+    assert early.ok and not early.collected and len(early.waiting) == sum(STUDIES.values())
+    assert all("is not at dr" in line for line in early.waiting)
+    with member_of(pack_world, dr_replica.SPEC), member_of(pack_world, metadata_index.SPEC):
+        wait_read(pack_world)
+        yield made
+
+
+def wait_read(world: World) -> None:
+    """Both consumers have read all there is."""
+    world.wait_committed(dr_replica.SPEC)
+    world.wait_committed(metadata_index.SPEC)
 
 
 @pytest.fixture
@@ -104,148 +150,123 @@ def sites(pack_world: World) -> tuple[StoreSite, StoreSite]:
 
 
 def test_many_small_packs_become_one_and_go(
-    pack_world: World, sites: tuple[StoreSite, StoreSite], tmp_path: Path
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite], tmp_path: Path
 ) -> None:
-    study = study_of(pack_world, "2.25.88.1")
-    before = study.held(sites[0])
-    assert len(study.merge(is_applied=False).merges) == 1
-    assert not study.merge(idle=timedelta(days=36_500)).merges, "not at rest for so long"
-    assert study.held(sites[0]) == before
-    (made,) = study.merge().merges
-    assert set(made.replaces) == study.keys and made.deliveries == len(study.told)
-    assert made.object_key < min(study.keys), "or the index would not move to it"
-    assert not study.merge().merges, "nothing is left to merge"
-    early = study.collect()
-    assert early.ok and not early.collected and len(early.waiting) == len(study.keys)
-    assert all("is not at dr" in line for line in early.waiting)
-    assert study.held(sites[0]).keys() == {*study.keys, made.object_key}
-    with consuming(pack_world):
-        pass
-    assert all(study.named(site) == {made.object_key} for site in sites)
+    study = studies["whole"]
+    assert study.merged_key < min(study.keys), "or the index would not move to it"
+    assert all(study.named(site) == {study.merged_key} for site in sites)
     may_go = study.collect(is_applied=False)
     assert {one.object_key for one in may_go.collected} == study.keys
-    assert {p.object_key for p in listed_packs(pack_world.engines, [study.uid]) if p.is_superfluous
-            } == study.keys  # fmt: skip
-    assert study.held(sites[1]).keys() == {*study.keys, made.object_key}, "only said"
+    rows = patiently(lambda: listed_packs(study.world.engines, [study.uid]))
+    assert {row.object_key for row in rows if row.is_superfluous} == study.keys
+    assert all(study.there(site) == {*study.keys, study.merged_key} for site in sites), "only said"
     gone = study.collect()
     assert gone.ok and {one.object_key for one in gone.collected} == study.keys
     assert gone.size_bytes == sum(pack.object_size_bytes for pack in study.packs)
     for site in sites:
-        assert study.held(site) == {made.object_key: data_of(study.told)}
-        study.assert_whole(site)
-        assert rehash_bucket(site, print).wrong == ()
-        fetched = fetch(site, study.uid, tmp_path / site.name)
-        assert fetched.ok and (fetched.packs, fetched.requests) == (1, 1)
-        for one in study.told:
-            path = tmp_path / site.name / f"{one.event.content.sop_instance_uid}.dcm"
-            assert path.read_bytes() == part10_head(one.event) + one.data
+        assert study.there(site) == study.named(site) == {study.merged_key}
+        study.assert_whole(site, tmp_path)
         records = {one.key for one in site.object_store.list(COLLECTED_PREFIX)}
         assert records >= {collected_key(key) for key in study.keys}
     again = study.collect()
     assert again.ok and not again.collected and not again.waiting
 
 
-def test_history_that_names_collected_packs_is_read_again(
-    pack_world: World, sites: tuple[StoreSite, StoreSite]
+def test_history_that_names_collected_packs_holds_nobody_up(
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite], tmp_path: Path
 ) -> None:
-    study = study_of(pack_world, "2.25.88.2", parts=2)
-    study.merge()
-    with consuming(pack_world):
-        pass
-    assert len(study.collect().collected) == 2
-    for name in (dr_replica.SPEC.name, metadata_index.SPEC.name):
-        rewind(pack_world.settings, name, None, False, None, tell=print)
-    # As if the second site had to begin anew: what is collected holds nobody up.
-    for key in study.held(sites[1]):
-        remove_object(pack_world.settings.dr.object_store, key)
-    with consuming(pack_world):
-        pass
+    study = studies["history"]
+    (merged,) = [
+        pack for pack in study.world.bus.events(PackArchived) if pack.object_key == study.merged_key
+    ]
+    assert len(study.collect().collected) == len(study.keys)
+    # As if the second site had to begin anew, from the topic's first record on.
+    remove_object(study.world.settings.dr.object_store, study.merged_key)
+    study.world.publish([*study.packs, merged])
+    wait_read(study.world)
     for site in sites:
-        study.assert_whole(site)
-        assert len(study.held(site)) == 1
+        assert study.there(site) == study.named(site) == {study.merged_key}
+        study.assert_whole(site, tmp_path)
 
 
-class _CutOff(Exception):
+class _CutOffError(Exception):
     """The process ends here."""
 
 
 def test_a_collection_that_is_cut_off_anywhere_is_finished(
-    pack_world: World, sites: tuple[StoreSite, StoreSite]
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite], tmp_path: Path
 ) -> None:
-    study = study_of(pack_world, "2.25.88.3", parts=3)
-    study.merge()
-    with consuming(pack_world):
-        pass
-    cuts = 0
+    study = studies["cut off"]
 
-    def run_until(step: int) -> bool:
-        said = 0
+    def cut_after(steps: int) -> Callable[[str], None]:
+        said: list[str] = []
 
         def tell(text: str) -> None:
-            nonlocal said
-            said += not text.startswith("reading")
-            if said > step:
-                raise _CutOff(text)
+            if not text.startswith("reading"):
+                said.append(text)
+            if len(said) == steps:
+                raise _CutOffError(text)
 
-        try:
-            study.collect(tell=tell)
-        except _CutOff:
-            return False
-        return True
+        return tell
 
-    # Three steps a pack: recorded, gone there, gone here. Each run gets one step further.
-    while not run_until(cuts % 3):
-        cuts += 1
-        study.assert_whole(sites[0])
-        study.assert_whole(sites[1])
-    assert cuts >= 3
+    # Of one pack: its records, the second site's copy, ours. Each run comes one step further.
+    for steps, ended in enumerate(("recorded", "at dr", "at primary"), 1):
+        with pytest.raises(_CutOffError, match=ended):
+            study.collect(tell=cut_after(steps))
+        for site in sites:
+            study.assert_whole(site, tmp_path)
+    assert len(study.there(sites[0])) == len(study.there(sites[1])) == len(study.keys)
+    assert len(study.collect().collected) == len(study.keys) - 1
     for site in sites:
-        study.assert_whole(site)
-        assert len(study.held(site)) == 1
+        assert study.there(site) == {study.merged_key}
+        study.assert_whole(site, tmp_path)
 
 
 def test_what_is_left_at_the_second_site_alone_goes_too(
-    pack_world: World, sites: tuple[StoreSite, StoreSite]
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite], tmp_path: Path
 ) -> None:
-    study = study_of(pack_world, "2.25.88.4", parts=2)
-    study.merge()
-    with consuming(pack_world):
-        pass
-    first = sorted(study.keys)[0]
+    study = studies["left over"]
+    first = min(study.keys)
     kept = b"".join(sites[1].object_store.open(first))
-    assert len(study.collect().collected) == 2
+    assert len(study.collect().collected) == len(study.keys)
     # A copy that was under way while both were removed.
-    overwrite_object(pack_world.settings.dr.object_store, first, kept)
+    overwrite_object(study.world.settings.dr.object_store, first, kept)
     (left,) = study.collect().collected
-    assert left.object_key == first
-    assert len(study.held(sites[1])) == 1
-    study.assert_whole(sites[1])
+    assert left.object_key == first and study.there(sites[1]) == {study.merged_key}
+    study.assert_whole(sites[1], tmp_path)
 
 
 @pytest.mark.parametrize("at", ["primary", "dr"])
 def test_nothing_goes_on_the_word_of_a_damaged_pack(
-    pack_world: World, sites: tuple[StoreSite, StoreSite], at: str
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite], at: str, tmp_path: Path
 ) -> None:
-    study = study_of(pack_world, f"2.25.88.5{len(at)}", parts=2)
-    (made,) = study.merge().merges
-    with consuming(pack_world):
-        pass
+    study = studies[f"damaged at {at}"]
     site = sites[0] if at == "primary" else sites[1]
-    store = getattr(pack_world.settings, at).object_store
-    whole = b"".join(site.object_store.open(made.object_key))
-    metadata = site.object_store.head(made.object_key)
-    assert metadata is not None
-    at_bit = study.packs[0].members[0].offset_bytes + 400
-    damaged = whole[:at_bit] + bytes([whole[at_bit] ^ 1]) + whole[at_bit + 1 :]
-    overwrite_object(store, made.object_key, damaged)
+    store = getattr(study.world.settings, at).object_store
+    whole = b"".join(site.object_store.open(study.merged_key))
+    before = site.object_store.head(study.merged_key)
+    assert before is not None
+    member = read_whole(site.object_store, study.merged_key).members[0]
+    at_byte = member.offset_bytes + member.length_bytes - 1
+    damaged = whole[:at_byte] + bytes([whole[at_byte] ^ 1]) + whole[at_byte + 1 :]
+    overwrite_object(store, study.merged_key, damaged)
     answer = study.collect()
-    assert not answer.ok and not answer.collected and len(answer.waiting) == 2
-    assert any(f"{at}: {made.object_key}" in line for line in answer.damaged)
-    listed = {one.key for each in sites for one in each.object_store.list("packs/")}
-    assert study.keys <= listed, "not one of them went"
-    remove_object(store, made.object_key)
-    sha256 = made.object_key.rpartition("/")[2].removesuffix(".tar")
-    site.object_store.put_buffers(made.object_key, [whole], sha256, metadata.metadata)
-    assert len(study.collect().collected) == 2
-    study.assert_whole(sites[0])
-    study.assert_whole(sites[1])
+    assert not answer.ok and not answer.collected and len(answer.waiting) == len(study.keys)
+    assert any(f"{at}: {study.merged_key}" in line for line in answer.damaged)
+    assert all(study.keys <= study.there(each) for each in sites), "not one of them went"
+    remove_object(store, study.merged_key)
+    sha256 = sha256_of_key(study.merged_key)
+    site.object_store.put_buffers(study.merged_key, [whole], sha256, before.metadata)
+    assert len(study.collect().collected) == len(study.keys)
+    for each in sites:
+        study.assert_whole(each, tmp_path)
+
+
+def test_the_second_site_and_the_bucket_say_nothing_wrong_afterwards(
+    studies: dict[str, Study], sites: tuple[StoreSite, StoreSite]
+) -> None:
+    for site in sites:
+        assert rehash_bucket(site, print).wrong == ()
+        told = bucket(site.object_store)
+        mine = {d.event.delivery_id for study in studies.values() for d in study.told}
+        assert not told.unreadable and mine <= {member.delivery_id for member in told.archived}
