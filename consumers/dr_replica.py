@@ -27,7 +27,8 @@ from contracts.events import (
 from contracts.failures import PoisonError, Reason, RetryableError
 from contracts.identity import is_sha256, record_key
 from contracts.pack_reading import PackContents, PackFormatError
-from contracts.packs import ARCHIVED_AT_METADATA, collected_key, object_key
+from contracts.pack_records import collected_key
+from contracts.packs import ARCHIVED_AT_METADATA, object_key
 from contracts.topics import PACK_ARCHIVED
 from infra.connect import Engines
 from infra.telemetry import logger

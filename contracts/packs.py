@@ -24,7 +24,6 @@ from contracts import ustar
 from contracts.codec import to_plain
 from contracts.events import Area, InstanceReceived, PackMember
 from contracts.failures import PoisonError, Reason
-from contracts.identity import is_sha256
 from contracts.schema_catalog import newest
 
 FORMAT_VERSION = 1
@@ -37,7 +36,6 @@ LOCATOR_NAME = "locator"
 MEMBER_SUFFIX = ".dcm"
 # `finish(below=…)` tries so many locators: a key below one of a million others is nearly certain.
 SALTS_MAX = 1 << 22
-COLLECTED_PREFIX = "collected/"
 # User metadata of a pack's object: when it came to be, in ISO 8601; copies carry it on.
 ARCHIVED_AT_METADATA = "hilum-archived-at"
 
@@ -76,15 +74,6 @@ class Pack:
 def object_key(area: Area, object_sha256: str) -> str:
     """`packs/<2 hex>/<sha256>.tar`, or the same under `quarantine/`."""
     return f"{area.value}/{object_sha256[:2]}/{object_sha256}.tar"
-
-
-def collected_key(pack_key: str) -> str:
-    """Where a bucket keeps the record that a pack was collected. Raises ValueError: no pack's."""
-    area, _, name = pack_key.partition("/")
-    sha256 = name.rpartition("/")[2].removesuffix(".tar")
-    if area not in set(Area) or not is_sha256(sha256) or object_key(Area(area), sha256) != pack_key:
-        raise ValueError(f"{pack_key} is no key of a pack")
-    return f"{COLLECTED_PREFIX}{pack_key.removesuffix('.tar')}.json"
 
 
 class NoKeyBelowError(ValueError):

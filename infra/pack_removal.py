@@ -10,7 +10,7 @@ from __future__ import annotations
 from minio.error import S3Error
 
 from contracts.failures import FatalError
-from contracts.packs import collected_key
+from contracts.pack_records import collected_key
 from infra.object_store import S3ObjectStore
 from infra.object_store_errors import translated
 from infra.settings import ObjectStoreSettings

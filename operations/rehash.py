@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from contracts.packs import collected_key
+from contracts.pack_records import collected_key
 from infra.seams import StoreSite
 from operations.packs.whole import read_whole
 

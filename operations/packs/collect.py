@@ -12,10 +12,9 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import orjson
-
+from contracts.events import PackArchived
 from contracts.identity import ContentKey
-from contracts.packs import collected_key
+from contracts.pack_records import collected_key, record_bytes
 from infra.connect import Engines
 from infra.pack_removal import PackRemoval
 from infra.seams import Database, StoreSite
@@ -93,6 +92,7 @@ class _Run:
             (engines.dr, PackRemoval(settings.dr.object_store)),
             (engines.primary, PackRemoval(settings.primary.object_store)),
         )
+        self._primary = engines.primary
         self._clock = engines.clock
         self._tell = tell
         self._read: dict[tuple[str, str], WholePack | None] = {}
@@ -161,16 +161,29 @@ class _Run:
         return self._read[at]
 
     def _record(self, site: StoreSite, pack: NamedPack) -> None:
-        """Durable on return. It follows from the pack alone; one that is there already counts."""
-        document = {
-            "object_key": pack.key,
-            "object_size_bytes": pack.size_bytes,
-            "deliveries": sorted(pack.deliveries),
-        }
-        data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        """Durable on return; one that is there already counts, also with an earlier time."""
+        key = collected_key(pack.key)
+        if site.object_store.head(key) is not None:
+            return
+        data = record_bytes(self._last_event(pack))
         metadata = {COLLECTED_AT_METADATA: self._clock.now().isoformat()}
         sha256 = hashlib.sha256(data).hexdigest()
-        site.object_store.put_buffers(collected_key(pack.key), [data], sha256, metadata)
+        site.object_store.put_buffers(key, [data], sha256, metadata)
+
+    def _last_event(self, pack: NamedPack) -> PackArchived:
+        """What was once announced of it, from its own bytes; of the primary site at either."""
+        wholes = (self._whole(site, pack.key) for site, _ in self._sites)
+        whole = next(whole for whole in wholes if whole is not None)
+        return PackArchived(
+            site=self._primary.name,
+            bucket=self._primary.object_store.bucket,
+            object_key=pack.key,
+            area=pack.area,
+            archived_at=pack.archived_at,
+            object_sha256=whole.object_sha256,
+            object_size_bytes=whole.size_bytes,
+            members=whole.members,
+        )
 
 
 def _candidate(one: Superfluous) -> Candidate:

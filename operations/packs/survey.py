@@ -15,7 +15,7 @@ from datetime import datetime
 
 from contracts.events import Area
 from contracts.identity import record_key
-from contracts.packs import COLLECTED_PREFIX, collected_key
+from contracts.pack_records import COLLECTED_PREFIX, collected_key
 from infra.connect import Engines
 from infra.seams import ObjectStore
 from operations.custody_sources import archived_packs

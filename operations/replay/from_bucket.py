@@ -1,4 +1,4 @@
-"""Fills an index from the packs of a bucket alone.
+"""Fills an index from the packs of a bucket alone, and from its records of collected ones.
 
 Invariant: a pack is believed about its members where its locator, the manifest's hash and the
 tar's own headers agree; a pack that does not agree with itself is named and not indexed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,6 +23,7 @@ from contracts.pack_reading import (
     parse_manifest,
     read_pack,
 )
+from contracts.pack_records import COLLECTED_PREFIX, parse_record
 from contracts.packs import (
     ARCHIVED_AT_METADATA,
     LOCATOR_TAIL_BYTES,
@@ -62,8 +63,8 @@ class FromBucket:
         done = self._shadow.positions()
         wanted = [
             stored
-            for area in Area
-            for stored in self._site.object_store.list(f"{area.value}/")
+            for prefix in (*(f"{area.value}/" for area in Area), COLLECTED_PREFIX)
+            for stored in self._site.object_store.list(prefix)
             if stored.key not in done
         ]
         unreadable: list[str] = []
@@ -103,7 +104,8 @@ class FromBucket:
 
     def _try(self, stored: StoredObject) -> _Told | None:
         try:
-            return self._tell(stored)
+            is_record = stored.key.startswith(COLLECTED_PREFIX)
+            return self._tell_record(stored.key) if is_record else self._tell(stored)
         except (PackFormatError, KeyError):
             return None
 
@@ -129,6 +131,12 @@ class FromBucket:
             members=members,
         )
         return _Told(events, archived)
+
+    def _tell_record(self, key: str) -> _Told:
+        """Where deliveries were, that others hold since. Raises as `_tell` does."""
+        store = self._site.object_store
+        archived = parse_record(store.read(key), key)
+        return _Told((), replace(archived, site=self._site.name, bucket=store.bucket))
 
     def _contents(
         self, stored: StoredObject

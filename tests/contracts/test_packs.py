@@ -21,15 +21,17 @@ from pydicom.filewriter import write_file_meta_info
 
 from consumers.part10 import part10_head
 from contracts import packs, ustar
-from contracts.events import Area, InstanceReceived
+from contracts.events import Area, InstanceReceived, PackArchived
+from contracts.example_catalog import examples_of
 from contracts.failures import PoisonError, Reason
-from contracts.identity import ContentKey
+from contracts.identity import ContentKey, is_sha256
 from contracts.pack_reading import (
     PackFormatError,
     parse_locator,
     parse_manifest,
     read_pack,
 )
+from contracts.pack_records import collected_key, parse_record, record_bytes
 from contracts.packs import LOCATOR_TAIL_BYTES, Pack, PackAssembly, object_key
 
 # Two members' pack. Another value means that the format drifted: every retry of a batch that
@@ -104,12 +106,26 @@ def test_a_pack_below_a_key_is_the_same_each_time_and_read_as_any_other(
 
 
 def test_only_a_pack_has_a_record_of_its_collection() -> None:
-    assert packs.collected_key(object_key(Area.PACKS, "ab" * 32)) == (
-        f"collected/packs/ab/{'ab' * 32}.json"
+    assert collected_key(object_key(Area.PACKS, "ab" * 32)) == (
+        f"collected/packs/ab/{'ab' * 32}.avro"
     )
     for other in ("proofs/north/roots/1.json", f"packs/aa/{'ab' * 32}.tar", "packs/ab/x.tar", ""):
         with pytest.raises(ValueError, match="no key of a pack"):
-            packs.collected_key(other)
+            collected_key(other)
+
+
+def test_a_record_gives_the_event_back_and_nothing_else() -> None:
+    for event in examples_of(PackArchived):
+        if not is_sha256(event.object_sha256):
+            continue
+        event = replace(event, object_key=object_key(event.area, event.object_sha256))
+        data, key = record_bytes(event), collected_key(event.object_key)
+        assert record_bytes(event) == data and parse_record(data, key) == event
+        for damaged in (b"", data[:-1], data[: len(data) // 2], b"x" + data):
+            with pytest.raises(PackFormatError):
+                parse_record(damaged, key)
+        with pytest.raises(PackFormatError, match="another"):
+            parse_record(data, collected_key(object_key(event.area, "ab" * 32)))
 
 
 def test_bytes_of_a_small_pack_are_the_format() -> None:

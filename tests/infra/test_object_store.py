@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contracts.failures import FatalError, RetryableError
-from contracts.packs import collected_key
+from contracts.pack_records import collected_key
 from infra.object_body import BLOCK_BYTES, JOIN_BYTES, BufferBody, FileBody, parts
 from infra.object_store import SHA256_METADATA, S3ObjectStore
 from infra.object_store_upload import MIB, PART_BYTES, Uploads

@@ -14,7 +14,7 @@ import pytest
 from consumers import dr_replica, metadata_index
 from consumers.part10 import part10_head
 from contracts.events import PackArchived
-from contracts.packs import COLLECTED_PREFIX, collected_key
+from contracts.pack_records import COLLECTED_PREFIX, collected_key
 from infra.seams import StoreSite
 from operations.custody_sources import bucket
 from operations.packs.collect import Collected, collect
