@@ -188,7 +188,7 @@ def _compare(
         conflicts=sources.conflict_count(engines.primary.database),
         orphan_objects=len(orphans),
         orphan_bytes=sum(orphans.values()),
-        redundant_bytes=_redundant_bytes(said.primary.archived),
+        redundant_bytes=redundant_bytes(said.primary.archived),
         not_found=tuple(sorted(not_found)[:LISTED_MAX]),
         gateways=tuple(gateway for gateway, _ in open_gateways),
         unreadable_packs=(said.primary.unreadable + said.dr.unreadable)[:LISTED_MAX],
@@ -240,7 +240,8 @@ def _orphans(engines: Engines, bucket: Bucket) -> dict[str, int]:
     return {o.key: o.size_bytes for o in bucket.objects if o.key not in named}
 
 
-def _redundant_bytes(members: Iterable[ArchivedMember]) -> int:
+def redundant_bytes(members: Iterable[ArchivedMember]) -> int:
+    """What contents take beyond their first copy."""
     copies: dict[Content, list[int]] = defaultdict(list)
     for member in members:
         copies[member.content].append(member.size_bytes)
