@@ -93,21 +93,27 @@ def fetch(
 ) -> Fetched:
     """On return each instance of a study, a series or a SOP Instance UID is a file, or in `wrong`.
 
-    Raises FatalError (nothing of that key in the index), RetryableError (ClickHouse is down).
+    Raises FatalError (nothing of that key in the index, no room), RetryableError (no ClickHouse).
     """
     began_s = time.monotonic()
-    directory.mkdir(parents=True, exist_ok=True)
     wanted = find_wanted(site.database, key)
     if not wanted:
         raise FatalError(f"{key} is not in the index of {site.name}", f"try `hilum where {key}`")
     packs = {one.object_key for one in wanted}
     total = _Fetching()
-    for _ in range(ROUNDS_MAX):
-        _fetch_once(site.object_store, total.left_of(wanted), directory, parallel, total, tell=tell)
-        if not total.left_of(wanted):
-            break
-        # A pack is collected only when the index names another place for all that it holds.
-        wanted = find_wanted(site.database, key)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for _ in range(ROUNDS_MAX):
+            left = total.left_of(wanted)
+            _fetch_once(site.object_store, left, directory, parallel, total, tell=tell)
+            if not total.left_of(wanted):
+                break
+            # A pack is collected only when the index names another place for all that it holds.
+            wanted = find_wanted(site.database, key)
+    except OSError as cause:
+        raise FatalError(
+            f"writing into {directory}: {cause.strerror}", "name another directory with --to"
+        ) from cause
     wrong = [f"{name}: {why}" for name, why in sorted(total.wrong.items())]
     wrong += [f"{one.file_name}: {total.failure}" for one in total.left_of(wanted)]
     return Fetched(

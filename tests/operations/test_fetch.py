@@ -159,4 +159,8 @@ def test_damage_is_named_and_leaves_no_file(archived: Archived, tmp_path: Path) 
 
 def test_what_the_index_does_not_know_is_said(archived: Archived, tmp_path: Path) -> None:
     with pytest.raises(FatalError, match="hilum where"):
-        fetch(archived.site, "2.25.404", tmp_path)
+        fetch(archived.site, "2.25.404", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FatalError, match="--to"):
+        fetch(archived.site, STUDY, tmp_path / "file")
