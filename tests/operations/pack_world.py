@@ -79,11 +79,11 @@ def remake_topics(world: World, wanted: Sequence[Topic]) -> None:
     delete_topics(world.settings.kafka, names)
     eventually(lambda: not any(map(world.bus.view.topic_id, names)), "the topics gone")
     provision_topics(world.settings.kafka)
-    for name in names:
-        eventually(
-            lambda name=name: world.bus.view.topic_id(name) not in (None, before[name]),  # type: ignore[misc]
-            "another topic",
-        )
+
+    def are_new() -> bool:
+        return all(world.bus.view.topic_id(name) not in (None, before[name]) for name in names)
+
+    eventually(are_new, "other topics")
 
 
 def bytes_in_primary(world: World) -> dict[str, dict[str, bytes]]:

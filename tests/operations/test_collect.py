@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,6 @@ def test_every_source_says_the_same_afterwards(
         assert redundant_bytes(members) == 0, "each has one place again"
     for name in ("primary", "dr"):
         options = RebuildOptions(site=name, from_bucket=True, restart=True)
-        answer = patiently(lambda options=options: rebuild(engines, options, print))  # type: ignore[misc]
+        answer = patiently(partial(rebuild, engines, options, print))
         assert answer.ok, answer.views
         drop_kept(engines, name, answer.shadow)
