@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from contracts.events import PackArchived
-from contracts.failures import RetryableError
 from contracts.topics import Topic
 from infra.provision_topics import provision_topics
 from tests.consumers import story
-from tests.consumers.bus import delete_topics, eventually
+from tests.consumers.bus import delete_topics
 from tests.consumers.final_states import instances, packs_in
 from tests.consumers.story import Delivery
 from tests.consumers.world import World
+from tests.polling import eventually, succeeded
 
 T = TypeVar("T")
 
 STUDY = "2.25.77.1"
-BUSY_S = 120.0
 
 
 def of_one_study(count: int, study: str = STUDY) -> list[Delivery]:
@@ -41,14 +39,8 @@ def of_one_study(count: int, study: str = STUDY) -> list[Delivery]:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """What a person does whose broker is too busy to answer: asks again, within a deadline."""
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            return call()
-        except RetryableError:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+    """What a person does whose broker is too busy to answer: asks again."""
+    return succeeded(call, "an answer of the engines")
 
 
 def stored(world: World, told: Sequence[Delivery]) -> list[PackArchived]:

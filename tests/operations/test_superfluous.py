@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import Area
@@ -31,7 +31,6 @@ def pack_of(number: int, deliveries: frozenset[int], is_at_primary: bool = True)
     )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(DELIVERIES, max_size=8), st.data())
 def test_each_delivery_keeps_a_place_whoever_decides_on_whatever_they_see(
     contents: list[frozenset[int]], data: st.DataObject
@@ -47,7 +46,6 @@ def test_each_delivery_keeps_a_place_whoever_decides_on_whatever_they_see(
         assert {d for pack in here.values() for d in pack.deliveries} == everything
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(DELIVERIES, max_size=8))
 def test_what_holds_is_smaller_and_stays(contents: list[frozenset[int]]) -> None:
     packs = [pack_of(number, deliveries) for number, deliveries in enumerate(contents)]
