@@ -34,7 +34,8 @@ def of_one_study(count: int, study: str = STUDY) -> list[Delivery]:
                 ),
             ),
         )
-        for one in story.deliveries(count)
+        for start in range(0, count, story.STORY_DELIVERIES_MAX)
+        for one in story.deliveries(min(count - start, story.STORY_DELIVERIES_MAX))
     ]
 
 
