@@ -1,4 +1,4 @@
-"""Apache Kafka for one machine: jars by a small pom, one KRaft node that is broker and controller.
+"""Apache Kafka for one machine: jars by a small pom, KRaft nodes; one alone has both roles.
 
 Invariant: broker limits are the stock ones (`message.max.bytes` above all), so what works here
 works on any Kafka. It must not create topics: provisioning does, and auto-creation is off.
@@ -10,6 +10,8 @@ import base64
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.engines.cache import Report, engine_directory, obtain, run_tool, silent
@@ -19,7 +21,26 @@ KAFKA_VERSION = "4.3.0"
 # Of this pom's shape: a change of the jars is another directory in the cache.
 _CACHE_NAME = f"kafka-{KAFKA_VERSION}-1"
 _HERE = Path(__file__).parent
-HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
+JAVA_OPTIONS = ("-Xms128m", "-Xmx512m")
+# Copies of Kafka's own topics, and how many of them have to acknowledge, where there are nodes.
+_REPLICAS, _IN_SYNC_MIN = 3, 2
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaNode:
+    """One node: its id, its directory, its ports on loopback; None for a role it does not have."""
+
+    number: int
+    data: Path
+    port: int | None
+    controller_port: int | None
+
+    @property
+    def probe(self) -> Probe:
+        """Whether it takes requests."""
+        port = self.port or self.controller_port
+        assert port is not None, "a broker, a controller, or both"
+        return Probe("kafka", port)
 
 
 def is_kafka_cached() -> bool:
@@ -42,23 +63,54 @@ def kafka_jars(report: Report = silent) -> Path:
 
 def kafka_program(data: Path, port: int, controller_port: int, report: Report = silent) -> Program:
     """A formatted node that keeps everything under `data` and listens on loopback alone."""
-    jars = kafka_jars(report)
-    data.mkdir(parents=True, exist_ok=True)
-    configuration = data / "server.properties"
-    configuration.write_text(_properties(data, port, controller_port), encoding="utf-8")
-    classpath = f"{jars}{os.sep}*"
-    if not (data / "log" / "meta.properties").exists():
-        report("formatting Kafka's storage")
-        tool = ("kafka.tools.StorageTool", "format", "-t", _new_cluster_id())
-        arguments = ("-c", str(configuration), "--ignore-formatted")
-        run_tool(("java", "-cp", classpath, *tool, *arguments), {}, data, silent)
+    (program,) = kafka_cluster([KafkaNode(1, data, port, controller_port)], JAVA_OPTIONS, report)
+    return program
+
+
+def kafka_cluster(
+    nodes: Sequence[KafkaNode], java_options: Sequence[str], report: Report = silent
+) -> list[Program]:
+    """Formatted nodes of one cluster, a single one called `kafka`, others by their numbers.
+
+    Kafka's own topics are on as many brokers as there are, three at most.
+    """
+    classpath = f"{kafka_jars(report)}{os.sep}*"
+    cluster_id = _new_cluster_id()
+    for node in nodes:
+        _format(node, nodes, cluster_id, ("java", "-cp", classpath), report)
+    options = (*java_options, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
     logging = f"-Dlog4j2.configurationFile={_HERE / 'kafka-log4j2.properties'}"
-    return Program(
-        name="kafka",
-        command=("java", *HEAP, logging, "-cp", classpath, "kafka.Kafka", str(configuration)),
-        directory=data,
-        probe=Probe("kafka", port),
-    )
+    java = ("java", *options, logging, "-cp", classpath, "kafka.Kafka")
+    return [
+        Program(
+            name="kafka" if len(nodes) == 1 else f"kafka-{node.number}",
+            command=(*java, str(_configuration(node))),
+            directory=node.data,
+            probe=node.probe,
+        )
+        for node in nodes
+    ]
+
+
+def _configuration(node: KafkaNode) -> Path:
+    return node.data / "server.properties"
+
+
+def _format(
+    node: KafkaNode,
+    nodes: Sequence[KafkaNode],
+    cluster_id: str,
+    java: tuple[str, ...],
+    report: Report,
+) -> None:
+    node.data.mkdir(parents=True, exist_ok=True)
+    _configuration(node).write_text(_properties(node, nodes), encoding="utf-8")
+    if (node.data / "log" / "meta.properties").exists():
+        return
+    report("formatting Kafka's storage")
+    tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id)
+    arguments = ("-c", str(_configuration(node)), "--ignore-formatted")
+    run_tool((*java, *tool, *arguments), {}, node.data, silent)
 
 
 def _new_cluster_id() -> str:
@@ -69,29 +121,39 @@ def _new_cluster_id() -> str:
             return text
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
+def _properties(node: KafkaNode, nodes: Sequence[KafkaNode]) -> str:
+    voters = [
+        f"{each.number}@127.0.0.1:{each.controller_port}" for each in nodes if each.controller_port
+    ]
+    ports = {"broker": node.port, "controller": node.controller_port}
+    roles = [role for role, port in ports.items() if port]
+    names = {"broker": "PLAINTEXT", "controller": "CONTROLLER"}
+    listeners = {role: f"{names[role]}://127.0.0.1:{ports[role]}" for role in roles}
+    brokers = sum(each.port is not None for each in nodes)
+    replicas, in_sync_min = str(min(_REPLICAS, brokers)), str(min(_IN_SYNC_MIN, brokers))
     values = {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "process.roles": ",".join(roles),
+        "node.id": str(node.number),
+        "controller.quorum.voters": ",".join(voters),
+        "listeners": ",".join(listeners.values()),
+        **({"advertised.listeners": listeners["broker"]} if node.port else {}),
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(data / "log"),
+        "log.dirs": str(node.data / "log"),
         "auto.create.topics.enable": "false",
-        # One node: Kafka's own topics cannot have three replicas.
-        "offsets.topic.replication.factor": "1",
+        "min.insync.replicas": in_sync_min,
+        "offsets.topic.replication.factor": replicas,
         "offsets.topic.num.partitions": "8",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": in_sync_min,
         "transaction.state.log.num.partitions": "4",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": replicas,
+        "share.coordinator.state.topic.min.isr": in_sync_min,
         # Consumers start one after the other and stay: waiting 3 s for more buys nothing.
         "group.initial.rebalance.delay.ms": "0",
         # After a kill -9 a node is let in again when its old session is over (9 s by default).
-        "broker.session.timeout.ms": "3000",
+        # Several on a busy machine are not to lose theirs for want of a processor.
+        "broker.session.timeout.ms": "3000" if brokers == 1 else "6000",
         "broker.heartbeat.interval.ms": "1000",
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
