@@ -75,9 +75,7 @@ def kafka_cluster(
     Kafka's own topics are on as many brokers as there are, three at most.
     """
     classpath = f"{kafka_jars(report)}{os.sep}*"
-    cluster_id = _new_cluster_id()
-    for node in nodes:
-        _format(node, nodes, cluster_id, ("java", "-cp", classpath), report)
+    _format(nodes, ("java", "-cp", classpath), report)
     options = (*java_options, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
     logging = f"-Dlog4j2.configurationFile={_HERE / 'kafka-log4j2.properties'}"
     java = ("java", *options, logging, "-cp", classpath, "kafka.Kafka")
@@ -96,24 +94,36 @@ def _configuration(node: KafkaNode) -> Path:
     return node.data / "server.properties"
 
 
-def _format(
-    node: KafkaNode,
-    nodes: Sequence[KafkaNode],
-    cluster_id: str,
-    java: tuple[str, ...],
-    report: Report,
-) -> None:
-    node.data.mkdir(parents=True, exist_ok=True)
-    _configuration(node).write_text(_properties(node, nodes), encoding="utf-8")
-    if (node.data / "log" / "meta.properties").exists():
-        return
-    report("formatting Kafka's storage")
-    tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id)
-    arguments = ("-c", str(_configuration(node)), "--ignore-formatted")
-    run_tool((*java, *tool, *arguments), {}, node.data, silent)
+def _format(nodes: Sequence[KafkaNode], java: tuple[str, ...], report: Report) -> None:
+    first, *others = nodes
+    for node in nodes:
+        node.data.mkdir(parents=True, exist_ok=True)
+        _configuration(node).write_text(_properties(node, nodes), encoding="utf-8")
+    if not _metadata(first).exists():
+        report("formatting Kafka's storage")
+        tool = ("kafka.tools.StorageTool", "format", "-t", _random_id())
+        arguments = ("-c", str(_configuration(first)), "--ignore-formatted")
+        run_tool((*java, *tool, *arguments), {}, first.data, silent)
+    for node in others:
+        if not _metadata(node).exists():
+            _format_like(first, node)
 
 
-def _new_cluster_id() -> str:
+def _format_like(first: KafkaNode, node: KafkaNode) -> None:
+    """What the tool would write for another node of the cluster: a JVM less, which is seconds."""
+    shutil.copytree(_metadata(first).parent, _metadata(node).parent)
+    lines = _metadata(first).read_text(encoding="utf-8").splitlines()
+    values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    values |= {"node.id": str(node.number), "directory.id": _random_id()}
+    text = "".join(f"{name}={value}\n" for name, value in values.items())
+    _metadata(node).write_text(text, encoding="utf-8")
+
+
+def _metadata(node: KafkaNode) -> Path:
+    return node.data / "log" / "meta.properties"
+
+
+def _random_id() -> str:
     # Kafka refuses ids that begin with a dash: its tools would take them for an option.
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -155,5 +165,6 @@ def _properties(node: KafkaNode, nodes: Sequence[KafkaNode]) -> str:
         # Several on a busy machine are not to lose theirs for want of a processor.
         "broker.session.timeout.ms": "3000" if brokers == 1 else "6000",
         "broker.heartbeat.interval.ms": "1000",
+        "initial.broker.registration.timeout.ms": "180000",
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
