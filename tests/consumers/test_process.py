@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,61 +18,27 @@ from contracts.topics import RECEIVED
 from operations.stack_files import to_toml
 from tests.consumers import story
 from tests.consumers.bus import eventually
+from tests.consumers.consumer_process import ConsumerProcess
 from tests.consumers.world import World, settings_file
-
-ROOT = Path(__file__).resolve().parents[2]
-EXIT_S = 150.0
-
-
-class Process:
-    """`python -m consumers NAME --settings F`, its log lines as they came."""
-
-    def __init__(self, name: str, settings: Path, directory: Path) -> None:
-        self.log = directory / f"{name}.log"
-        with self.log.open("wb") as log:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "consumers", name, "--settings", str(settings)],
-                cwd=ROOT,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The log, line by line."""
-        found = []
-        for line in self.log.read_text().splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                found.append(json.loads(line))
-        return found
-
-    def line(self, event: str) -> dict[str, Any]:
-        """The first line of this event, once it is there."""
-        eventually(lambda: any(x["event"] == event for x in self.lines()), f"a line {event!r}")
-        return next(x for x in self.lines() if x["event"] == event)
-
-    def exit_code(self) -> int:
-        """Waits for the end."""
-        return self.child.wait(EXIT_S)
 
 
 @pytest.fixture
 def process(world: World, tmp_path: Path) -> Iterator[Any]:
     """Starts consumers by name, with limits of their own; none outlives the test."""
-    started: list[Process] = []
+    started: list[ConsumerProcess] = []
     tree = json.loads(settings_file(world.settings, tmp_path / "settings.json").read_text())
     path = tmp_path / "settings.toml"
 
-    def start(name: str, **limits: int) -> Process:
+    def start(name: str, **limits: int) -> ConsumerProcess:
         if limits:
             tree["consumers"][name] = {"http_port": 0, **limits}
         path.write_text(to_toml(tree))
-        started.append(Process(name, path, tmp_path))
+        started.append(ConsumerProcess(name, path, tmp_path))
         return started[-1]
 
     yield start
     for one in started:
-        one.child.kill()
-        one.child.wait()
+        one.end()
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
