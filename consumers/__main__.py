@@ -60,7 +60,7 @@ def run_consumer(process_name: str, settings: Settings, stop: threading.Event) -
     configure_logging(process_name, settings.log_level)
     metrics = Metrics()
     engines = connect(settings, process_name, metrics)
-    runner = Runner(spec, engines, settings.consumer(spec.name), stop)
+    runner = Runner(spec, engines, settings.consumer(spec.name), stop, member=process_name)
     endpoint = ProcessEndpoint(
         _BIND, settings.consumer(process_name).http_port, metrics, lambda: runner.readiness
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from consumers.dead_letter import DeadLetter, publish_dead_letters
 from consumers.gather import POLL_MS_MIN, Batch, Gatherer
-from consumers.idle_watch import IDLE_S_MAX, IdleWatch
+from consumers.idle_watch import IdleWatch
 from consumers.rejections import RejectionBudget
 from consumers.spec import BatchLimits, ConsumerSpec, Record, Rejection, Writer
 from contracts.failures import FatalError, HilumError, PoisonError, RetryableError
@@ -51,10 +51,19 @@ class _Chore:
 
 
 class Runner:
-    """Runs one consumer until `stop` is set. `readiness` may be read from any thread."""
+    """Runs one consumer until `stop` is set. `readiness` may be read from any thread.
+
+    `member` is the process's name, under which its group knows it again after a restart.
+    """
 
     def __init__(
-        self, spec: ConsumerSpec, engines: Engines, own: ConsumerSettings, stop: threading.Event
+        self,
+        spec: ConsumerSpec,
+        engines: Engines,
+        own: ConsumerSettings,
+        stop: threading.Event,
+        *,
+        member: str | None = None,
     ) -> None:
         self._spec = spec
         self._engines = engines
@@ -66,11 +75,12 @@ class Runner:
             spec.name,
             [topic.name for topic in spec.inputs],
             limits.poll_interval_ms_max,
+            member=member,
         )
         schemas = SchemaLookup(engines.settings.kafka)
         self._gatherer = Gatherer(spec, limits, self._consumer, engines.clock, schemas)
         self._budget = RejectionBudget()
-        self._idle_watch = IdleWatch()
+        self._idle_watch = IdleWatch(self._consumer, engines.metrics)
         self._chores: list[_Chore] = []
         self._polled_at = self._clock.monotonic()
         self.readiness = Readiness(False, "starting")
@@ -221,15 +231,8 @@ class Runner:
 
     def _look(self) -> None:
         """Lag, and a new connection for a member that does not get what is there."""
-        spans = self._consumer.spans()
-        for topic, records in self._consumer.uncommitted(spans).items():
-            self._engines.metrics.gauge("hilum_consumer_lag_records", records, topic=topic)
-        idle_s = self._idle_watch.look(spans, self._gatherer.polling_s)
-        self._engines.metrics.gauge("hilum_consumer_idle_seconds", idle_s)
-        if idle_s > IDLE_S_MAX:
-            _log.warning("joining again: a partition with records ahead is not read", idle_s=idle_s)
-            self._idle_watch = IdleWatch()
-            self._consumer.close()
+        if reason := self._idle_watch.look(self._gatherer.polling_s):
+            self.readiness = Readiness(False, reason)
 
     def _count(self, batch: Batch, letters: Sequence[DeadLetter], seconds: float) -> None:
         metrics = self._engines.metrics

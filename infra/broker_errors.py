@@ -80,6 +80,11 @@ _NEXT_STEPS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         (kafka_errors.UnsupportedVersionError, kafka_errors.UnsupportedForMessageFormatError),
         "use Kafka 3.7 or later",
     ),
+    (
+        (kafka_errors.FencedInstanceIdError,),
+        "another process was started under this one's name: give each a name of its own "
+        "(object-archive, object-archive-2, …)",
+    ),
     ((kafka_errors.InvalidTopicError,), "correct kafka.topic_prefix"),
     ((kafka_errors.KafkaConfigurationError,), "correct the settings under [kafka]"),
 )

@@ -17,6 +17,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from kafka.errors import GroupIdNotFoundError
 
 from contracts.failures import FatalError, RetryableError
 from infra.broker_client import connection_options
@@ -30,6 +31,7 @@ REQUEST_TIMEOUT_MS = 10_000
 # How long the age of uncommitted records is looked for; without an answer it is reported as None.
 AGE_TIMEOUT_S = 5.0
 _POLL_S = 0.25
+_REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 _IN_SYNC_MIN = "min.insync.replicas"
 
 
@@ -96,6 +98,15 @@ class ClusterView:
         existing = [name for name, found in self._describe(topics).items() if found is not None]
         committed = self._committed(group)
         return {topic: self._topic_lag(topic, committed) for topic in existing}
+
+    def is_rebalancing(self, wire_group: str) -> bool:
+        """Whether a group (its name with the prefix) waits for members to join or to be told."""
+        with self._asking(f"asking for the state of group {wire_group}") as admin:
+            try:
+                found = admin.describe_groups([wire_group])[wire_group]
+            except GroupIdNotFoundError:
+                return False
+        return str(found["group_state"]) in _REBALANCING
 
     def wait_until_reachable(self, deadline_s: float) -> None:
         """Returns once a broker answers. Raises RetryableError when none did in time."""

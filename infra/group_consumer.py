@@ -8,17 +8,23 @@ rebalance callbacks: they only note.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
 from contracts.failures import RetryableError
 from infra.broker_client import CLOSE_TIMEOUT_S, MIB, consumer_options, restore_parked
 from infra.broker_errors import translated
+from infra.cluster_view import ClusterView
+from infra.group_membership import (
+    LOST_MEMBERSHIP,
+    AssignmentNotes,
+    leave_when_closed,
+    membership_options,
+)
 from infra.partitions import Partition, Span, require_history
 from infra.seams import ConsumedRecord
 from infra.settings import KafkaSettings
@@ -30,17 +36,10 @@ from infra.topic_tail import consumed, gone_offsets
 FETCH_BYTES_MAX = 16 * MIB
 PARTITION_FETCH_BYTES_MAX = 1 * MIB
 OFFSETS_TIMEOUT_MS = 5_000
+# A broker answers a fetch within 0.5 s; one that hangs is to cost its partitions less than 30 s.
+REQUEST_TIMEOUT_MS_MAX = 20_000
 COMMIT_TIMEOUT_MS = 10_000
-# A member that was killed is missed after this; until then its partitions wait.
-SESSION_TIMEOUT_MS = 10_000
-HEARTBEAT_INTERVAL_MS = 2_500
 
-_LOST_MEMBERSHIP: tuple[type[Exception], ...] = (
-    kafka_errors.CommitFailedError,
-    kafka_errors.RebalanceInProgressError,
-    kafka_errors.IllegalGenerationError,
-    kafka_errors.UnknownMemberIdError,
-)
 _log = logger("group-consumer")
 
 
@@ -49,18 +48,28 @@ class RebalancedError(Exception):
 
 
 class GroupConsumer:
-    """One member of `group` over `topics` (plain names). Connects at first use; one thread only."""
+    """One member of `group` over `topics` (plain names). Connects at first use; one thread only.
+
+    `member` is its name in the group, which no other process may have; None for none.
+    """
 
     def __init__(
-        self, kafka: KafkaSettings, group: str, topics: Sequence[str], poll_interval_ms_max: int
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        topics: Sequence[str],
+        poll_interval_ms_max: int,
+        *,
+        member: str | None = None,
     ) -> None:
         self._kafka = kafka
         self._group = kafka.topic_prefix + group
         self._topics = tuple(topics)
-        self._poll_interval_ms_max = poll_interval_ms_max
+        self._membership = membership_options(self._group, member, poll_interval_ms_max)
+        self._view = ClusterView(kafka)
         self._topic_ids = TopicIds(kafka, topics)
         self._committed: dict[Partition, int] = {}
-        self._listener = _Listener()
+        self._listener = AssignmentNotes()
         self._consumer: Any = None
         self._is_unresolved = False
         self._is_interrupted = False
@@ -101,6 +110,10 @@ class GroupConsumer:
                 self._resolve(divergent)
             return []  # positions are set anew; these records come again, to whom they belong
         return records
+
+    def is_rebalancing(self) -> bool:
+        """Whether the group's coordinator waits for members. Raises RetryableError, FatalError."""
+        return self._view.is_rebalancing(self._group)
 
     def take_interruption(self) -> bool:
         """Whether partitions were revoked, or positions set anew, since the last call.
@@ -144,7 +157,7 @@ class GroupConsumer:
         with translated(f"committing as group {self._group}"):
             try:
                 consumer.commit(wire, timeout_ms=COMMIT_TIMEOUT_MS)
-            except _LOST_MEMBERSHIP as cause:
+            except LOST_MEMBERSHIP as cause:
                 raise RebalancedError(f"committing as group {self._group}: {cause}") from cause
         self._committed.update(mine)
 
@@ -179,7 +192,9 @@ class GroupConsumer:
         """Leaves the group without committing. A later `poll` joins it again."""
         consumer, self._consumer = self._consumer, None
         self._topic_ids.close()
+        self._view.close()
         if consumer is not None:
+            leave_when_closed(consumer)
             self._is_interrupted = self._is_unresolved = True
             self._listener.has_joined = False
             with translated(f"leaving group {self._group}"):
@@ -189,14 +204,13 @@ class GroupConsumer:
         if self._consumer is None:
             self._topic_ids.look_up()
             with translated(f"joining group {self._group}"):
+                options = consumer_options(self._kafka)
+                answer_ms = min(self._kafka.request_timeout_ms, REQUEST_TIMEOUT_MS_MAX)
                 consumer = KafkaConsumer(
-                    **consumer_options(self._kafka),
-                    group_id=self._group,
+                    **options | {"request_timeout_ms": answer_ms},
+                    **self._membership,
                     fetch_max_bytes=FETCH_BYTES_MAX,
                     max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-                    max_poll_interval_ms=self._poll_interval_ms_max,
-                    session_timeout_ms=SESSION_TIMEOUT_MS,
-                    heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
                 )
                 names = [self._kafka.topic_prefix + topic for topic in self._topics]
                 consumer.subscribe(topics=names, listener=self._listener)
@@ -267,27 +281,3 @@ class GroupConsumer:
 
     def _plain(self, wire_topic: str) -> str:
         return wire_topic.removeprefix(self._kafka.topic_prefix)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes on the library's I/O thread that the assignment changed, and does nothing else."""
-
-    def __init__(self) -> None:
-        self._is_changed = False
-        self.has_joined = False
-
-    def take_change(self) -> bool:
-        changed, self._is_changed = self._is_changed, False
-        return changed
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        self._is_changed = True
-        self.has_joined = False
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self._is_changed = True
-        self.has_joined = True
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        self._is_changed = True
-        self.has_joined = False

@@ -76,6 +76,7 @@ class RunningConsumer:
         writer: RecordingWriter,
         limits: BatchLimits = LIMITS,
         change_engines: Callable[[Engines], Engines] = lambda engines: engines,
+        member: str | None = None,
     ) -> None:
         self.writer = writer
         self.failure: BaseException | None = None
@@ -89,7 +90,7 @@ class RunningConsumer:
             size_bytes=lambda event: 1_000,
             build=lambda engines: writer,
         )
-        self.runner = Runner(spec, self._engines, ConsumerSettings(), self._stop)
+        self.runner = Runner(spec, self._engines, ConsumerSettings(), self._stop, member=member)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.idle_watch import IdleWatch
+from consumers.idle_watch import Idle, IdlePartitions
 from consumers.rejections import REFUSED_IN_WINDOW_MAX, WINDOW_RECORDS, RejectionBudget
 from consumers.runner import RETRY_S_MAX, RETRY_S_MIN, effective_limits, retry_delay_s
 from consumers.scratch import Scratch
@@ -37,13 +37,14 @@ def test_five_hundred_refusals_are_borne_in_ten_thousand_records() -> None:
 
 def test_only_polling_makes_a_partition_idle() -> None:
     one, other = Partition("t", 0), Partition("t", 1)
-    watch = IdleWatch()
-    assert watch.look({one: Span(5, 9), other: Span(3, 3)}, 10.0) == 0.0
-    assert watch.look({one: Span(5, 9), other: Span(3, 3)}, 10.0) == 0.0  # a long write
-    assert watch.look({one: Span(5, 9), other: Span(3, 3)}, 45.0) == 35.0
-    assert watch.look({one: Span(6, 9), other: Span(3, 3)}, 50.0) == 0.0
-    assert watch.look({other: Span(3, 3)}, 90.0) == 0.0
-    assert watch.look({other: Span(3, 9)}, 95.0) == 5.0  # records came to it since the last look
+    still = IdlePartitions()
+    assert still.look({one: Span(5, 9), other: Span(3, 3)}, 10.0) == Idle(None, 0.0)
+    assert still.look({one: Span(5, 9), other: Span(3, 3)}, 10.0) == Idle(None, 0.0)  # a long write
+    assert still.look({one: Span(5, 9), other: Span(3, 3)}, 45.0) == Idle(one, 35.0)
+    assert still.look({one: Span(6, 9), other: Span(3, 3)}, 50.0) == Idle(None, 0.0)
+    assert still.look({other: Span(3, 3)}, 90.0) == Idle(None, 0.0)
+    # records came to it since the last look
+    assert still.look({other: Span(3, 9)}, 95.0) == Idle(other, 5.0)
 
 
 def test_delays_double_up_to_their_limit() -> None:
