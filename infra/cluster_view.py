@@ -6,6 +6,7 @@ that the record is gone (KIP-516); must not be used to decide anything by offset
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
@@ -26,7 +27,7 @@ from infra.settings import KafkaSettings
 from infra.topic_tail import TopicTail
 
 REACH_TIMEOUT_S = 3.0
-BOOTSTRAP_TIMEOUT_MS = 10_000
+BOOTSTRAP_TIMEOUT_MS, BOOTSTRAP_TIMEOUT_MS_MIN = 10_000, 5_000
 REQUEST_TIMEOUT_MS = 10_000
 # How long the age of uncommitted records is looked for; without an answer it is reported as None.
 AGE_TIMEOUT_S = 5.0
@@ -200,29 +201,36 @@ class ClusterView:
 
 def admin_client(kafka: KafkaSettings) -> Any:
     """A connected admin client. Raises RetryableError (unreachable), FatalError."""
-    require_reachable(kafka)
     options = {**connection_options(kafka), "request_timeout_ms": REQUEST_TIMEOUT_MS}
-    with translated(f"connecting to Kafka at {kafka.bootstrap_servers}"):
-        return KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    # Each by itself: the client (3.0.12) picks one at random and gives it the whole time, so that
+    # of three brokers one that hangs would fail every third connection.
+    timeout_ms = max(BOOTSTRAP_TIMEOUT_MS // len(servers), BOOTSTRAP_TIMEOUT_MS_MIN)
+    problems = []
+    for server in random.sample(servers, len(servers)):
+        try:
+            require_reachable(server)
+            with translated(f"connecting to Kafka at {server}"):
+                return KafkaAdminClient(
+                    **options | {"bootstrap_servers": [server]}, bootstrap_timeout_ms=timeout_ms
+                )
+        except RetryableError as cause:
+            problems.append(str(cause))
+    raise RetryableError("; ".join(problems))
 
 
-def require_reachable(kafka: KafkaSettings) -> None:
-    """Returns when one of the bootstrap servers takes a connection.
+def require_reachable(server: str) -> None:
+    """Returns when a bootstrap server takes a connection.
 
     Asked first because the client only says so after its whole back-off (28 s for a time-out of
     3 s, 3.0.12). Raises RetryableError, FatalError (no address).
     """
-    problems = []
-    for server in kafka.bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit():
-            raise FatalError(
-                f"{server.strip()!r} is no address",
-                "write kafka.bootstrap_servers as host:port,host:port",
-            )
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_S).close()
-            return
-        except OSError as cause:
-            problems.append(f"{server.strip()}: {cause.strerror or cause}")
-    raise RetryableError(f"connecting to Kafka: {'; '.join(problems)}")
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdigit():
+        raise FatalError(
+            f"{server!r} is no address", "write kafka.bootstrap_servers as host:port,host:port"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_S).close()
+    except OSError as cause:
+        raise RetryableError(f"connecting to Kafka: {server}: {cause.strerror or cause}") from cause
