@@ -15,7 +15,7 @@ from typing import Any
 from consumers.catalog import spec_of
 from consumers.runner import Runner
 from consumers.spec import Record, Rejection, Writer
-from infra import group_consumer
+from infra import group_membership
 from infra.connect import connect
 from infra.settings import validate
 from infra.telemetry import Metrics
@@ -45,7 +45,7 @@ class LastWrite:
 def main() -> None:
     """Runs until its end."""
     # The next member waits for the end of this one's session: the shortest that a broker grants.
-    group_consumer.SESSION_TIMEOUT_MS = SESSION_TIMEOUT_MS
+    group_membership.SESSION_TIMEOUT_MS = SESSION_TIMEOUT_MS
     name, path = sys.argv[1:]
     spec = spec_of(name)
     settings = validate(json.loads(Path(path).read_text()), path)
