@@ -74,6 +74,7 @@ def test_one_that_stands_still_is_done_without_and_with_two_nothing_counts_as_pu
         centre.close()
 
 
+@pytest.mark.soak
 def test_a_member_that_joins_at_a_coordinator_that_hangs_joins_its_successor(
     cluster: Cluster,
     cluster_settings: Settings,
