@@ -1,0 +1,170 @@
+"""The forward process of the simulated gateway: the product's duties, without their threads.
+
+Invariant: put together as `edge_gateway.forward` does it, on the simulated bus, clock and disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from contracts.envelope import Origin
+from contracts.failures import RetryableError
+from edge_gateway.bandwidth import Bandwidth
+from edge_gateway.centre import INBOX_BATCHES_MAX, CentreListener
+from edge_gateway.custody import CustodyDesk
+from edge_gateway.delivery_queue import DeliveryQueue
+from edge_gateway.flight import Sender
+from edge_gateway.forward_health import ForwardHealth
+from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
+from edge_gateway.gateway_requests import RequestDesk
+from edge_gateway.priorities import Priorities
+from edge_gateway.priority_view import PriorityView
+from edge_gateway.progress import Progress
+from edge_gateway.progress_receipts import ReceiptLedger
+from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
+from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
+from edge_gateway.recent import RecentDeliveries
+from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
+from edge_gateway.spool import SpoolReader, SpoolReleaser
+from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.state import GatewayFacts, StateParts, StateReporter
+from edge_gateway.twin import TwinWatch
+from infra.settings_forwarding import ForwardingSettings
+from infra.telemetry import Metrics
+from tests.simulation.bus import SimulatedBus, SimulatedPublisher
+from tests.simulation.clock import SimulatedClock
+from tests.simulation.disk import SimulatedFileSystem
+from tests.simulation.limits import (
+    GATEWAY_ID,
+    HOLD_S,
+    IN_FLIGHT_BYTES,
+    KAFKA,
+    LEDGER,
+    REPUBLISH_AFTER,
+    SEGMENT_BYTES,
+    SITE,
+    SPOOL_BYTES_MAX,
+    WINDOW_BYTES,
+)
+
+LISTEN_AGAIN_S = 0.5
+
+
+@dataclass
+class Forwarding:
+    """A forward process that runs."""
+
+    forwarder: Forwarder
+    listener: CentreListener
+    progress: Progress
+    receipts: ReceiptLedger
+    pipeline: Pipeline
+    releaser: SpoolReleaser
+    readers: list[SpoolReader]
+    fs: SimulatedFileSystem
+    publisher: SimulatedPublisher
+    is_connected: bool = False
+    listens_again_at: float = 0.0
+
+    def listen(self, now_s: float) -> None:
+        """One turn of the listener's thread."""
+        listener = self.listener
+        if listener.inbox.qsize() > INBOX_BATCHES_MAX // 2:
+            return
+        try:
+            if not self.is_connected:
+                if now_s < self.listens_again_at:
+                    return
+                listener.connect()
+                self.is_connected = True
+            if not listener.follow():
+                listener.disconnect()
+                self.is_connected = False
+        except RetryableError:
+            listener.disconnect()
+            self.is_connected = False
+            self.listens_again_at = now_s + LISTEN_AGAIN_S
+
+    def end(self) -> None:
+        """What the ledger's last batch had is gone; what was sent may still arrive."""
+        self.publisher.close()
+        for reader in self.readers:
+            reader.close()
+        self.pipeline.abandon()
+        self.fs.end()
+        self.releaser.close()
+        self.progress.connection.rollback()
+        self.progress.connection.close()
+
+
+def start_forwarding(
+    directory: Path,
+    bus: SimulatedBus,
+    clock: SimulatedClock,
+    fs: SimulatedFileSystem,
+    boot_id: str,
+    *,
+    has_priorities: bool,
+) -> Forwarding:
+    """The duties, as `edge_gateway.forward` puts them together."""
+    metrics, health = Metrics(), ForwardHealth()
+    readers = [SpoolReader(directory, fs=fs) for _ in range(3)]
+    publisher = SimulatedPublisher(bus, Origin("/hilum/north/forward-north"))
+    releaser = SpoolReleaser(directory, fs=fs)
+    progress = Progress(directory / LEDGER, GATEWAY_ID)
+    receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
+    requests = RequestDesk(GATEWAY_ID, progress, clock, metrics)
+    settings = ForwardingSettings()
+    bandwidth = Bandwidth(settings, clock)
+    sender = Sender(SITE, GATEWAY_ID, Origin("/hilum/north/forward-north"), publisher)
+    by_priority = None
+    if has_priorities:
+        by_priority = PriorityView(progress.connection, timedelta(seconds=60))
+    queue = DeliveryQueue(progress, clock, by_priority)
+    pipeline = Pipeline(
+        PublishParts(
+            progress=progress,
+            queue=queue,
+            bandwidth=bandwidth,
+            recent=recent,
+            reader=readers[0],
+            sender=sender,
+            health=health,
+            clock=clock,
+            metrics=metrics,
+        ),
+        PublishLimits(IN_FLIGHT_BYTES, WINDOW_BYTES),
+    )
+    listener = CentreListener(KAFKA, GATEWAY_ID, positions_in(progress), health, clock)
+    parts = ForwarderParts(
+        progress=progress,
+        feed=SpoolFeed(readers[1], progress, receipts, recent, health, priorities=Priorities()),
+        listener=listener,
+        custody=CustodyDesk(GATEWAY_ID, progress, clock, metrics),
+        requests=requests,
+        pipeline=pipeline,
+        bandwidth=bandwidth,
+        receipts=ReceiptPublisher(
+            receipts, ReceiptSender(SITE, GATEWAY_ID, publisher, 60.0), health, clock
+        ),
+        retention=Retention(
+            RetentionParts(progress, receipts, readers[2], releaser, health, clock),
+            RetentionLimits(directory, SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0),
+        ),
+        state=StateReporter(
+            GatewayFacts(SITE, GATEWAY_ID, "north", boot_id, directory, SPOOL_BYTES_MAX),
+            StateParts(progress, receipts, requests, health, publisher, clock, metrics),
+            10.0,
+        ),
+        twin=TwinWatch(boot_id),
+        health=health,
+        clock=clock,
+        metrics=metrics,
+    )
+    forwarder = Forwarder(parts, GATEWAY_ID, REPUBLISH_AFTER)
+    forwarder.begin()
+    return Forwarding(
+        forwarder, listener, progress, receipts, pipeline, releaser, readers, fs, publisher
+    )

@@ -1,0 +1,312 @@
+"""One gateway, a bus, a bucket and the archive's group, all in one thread and one clock.
+
+Invariant: the same calls in the same order give the same run, byte for byte. `check` may be called
+after any of them; `heal_and_drain` ends every fault and must find nothing left to do.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import consumers.runner
+import consumers.transfers
+import edge_gateway.backoff
+import edge_gateway.centre
+import edge_gateway.flight
+import edge_gateway.publish
+import edge_gateway.spool.opening
+import edge_gateway.spool.supply
+import edge_gateway.spool.watermarks
+from contracts import codec, topics
+from contracts.envelope import Origin
+from contracts.events import GatewayRequest, InstanceReceived, RequestKind
+from tests.simulation.archive import SimulatedArchive
+from tests.simulation.bus import SimulatedBus, SimulatedPublisher
+from tests.simulation.bus_reading import SimulatedView, tails_on
+from tests.simulation.clock import SimulatedClock, SimulatedTime
+from tests.simulation.gateway import SimulatedGateway
+from tests.simulation.instances import History, Instance
+from tests.simulation.limits import CHUNK_BYTES, GATEWAY_ID, HOLD_S, LEDGER, WINDOW_BYTES
+from tests.simulation.stepped import (
+    CountedBits,
+    CountedIds,
+    InlineExecutor,
+    Replacements,
+    SteppedCommitter,
+    SteppedSupply,
+    quiet_logs,
+    replaced,
+)
+from tests.simulation.store import MemoryStore
+from tests.simulation.truth import (
+    Bucket,
+    CommitWatch,
+    in_spool,
+    receipts_told,
+    require,
+    require_nothing_lost,
+    require_order,
+    require_single_rows,
+)
+
+_IN_MEMORY = Path("/dev/shm")
+DRAIN_ROUNDS_MAX = 400
+# A round of the drain lets so much time pass: back-offs end at 10 s.
+DRAIN_ROUND_S = 1.0
+_REFUSED_STATES = ("refused",)
+
+
+class _HalfJitter:
+    """`random` of a back-off: the middle of what it may draw, the same in every run."""
+
+    @staticmethod
+    def uniform(low: float, high: float) -> float:
+        return (low + high) / 2
+
+
+class World:
+    """Everything there is. `close` removes its directory."""
+
+    def __init__(self, planted: Replacements = ()) -> None:
+        parent = _IN_MEMORY if _IN_MEMORY.is_dir() else None
+        self._root = Path(tempfile.mkdtemp(prefix="hilum-simulation-", dir=parent))
+        self.clock = SimulatedClock()
+        self.history = History()
+        self.bus = SimulatedBus(self.clock)
+        self._held = ExitStack()
+        self._held.callback(shutil.rmtree, self._root, ignore_errors=True)
+        self._held.enter_context(quiet_logs())
+        self._held.enter_context(replaced([*self._seams(), *planted]))
+        self.store = MemoryStore("hilum")
+        self.bucket = Bucket(self.store)
+        self.gateway = SimulatedGateway(self._root / "spool", self.bus, self.clock, self.history)
+        self.archive = SimulatedArchive(self._root, self.bus, self.store, self.clock)
+        self.archive.group.on_commit = CommitWatch(self.bus, self.bucket).see
+        self._centre = SimulatedPublisher(self.bus, Origin("/hilum/test/centre"))
+        self._ids = CountedIds()
+        self._numbers = 0
+        self._associations = 0
+        # Deliveries whose bytes the simulation spoiled in the spool: nobody can save those.
+        self.rotten: set[str] = set()
+        self.set_aside: set[str] = set()
+        self.gateway.start_receiver()
+        self.gateway.start_forwarder()
+        self.archive.start_member()
+
+    def _seams(self) -> Replacements:
+        time, view = SimulatedTime(self.clock), SimulatedView(self.bus)
+        return (
+            (edge_gateway.spool.opening, "Committer", SteppedCommitter),
+            (edge_gateway.spool.opening, "SegmentSupply", SteppedSupply),
+            (edge_gateway.spool.opening, "time", time),
+            (edge_gateway.spool.watermarks, "time", time),
+            (edge_gateway.spool.supply, "secrets", CountedBits()),
+            (edge_gateway.backoff, "random", _HalfJitter),
+            (edge_gateway.centre, "ClusterView", lambda kafka: view),
+            (edge_gateway.centre, "TopicTail", tails_on(self.bus)),
+            (edge_gateway.flight, "CHUNK_BYTES_MAX", CHUNK_BYTES),
+            (edge_gateway.publish, "CHUNK_BYTES_MAX", CHUNK_BYTES),
+            (consumers.transfers, "ThreadPoolExecutor", InlineExecutor),
+            (consumers.runner, "random", _HalfJitter),
+        )
+
+    def close(self) -> None:
+        self.gateway.kill_forwarder()
+        self.gateway.kill_receiver()
+        for member in self.archive.members:
+            member.writer.close()
+        self._held.close()
+
+    # -- what modalities do
+
+    def send_study(
+        self, study: int, sizes: Sequence[int], *, is_closed: bool = True, faulty: str | None = None
+    ) -> list[str]:
+        """One association that stores instances of one study; the delivery ids answered 0x0000."""
+        self._associations += 1
+        association_id = f"association-{self._associations}"
+        self.gateway.open_association(association_id)
+        stored = []
+        for size_bytes in sizes:
+            self._numbers += 1
+            delivery_id = self._ids.mint()
+            instance = Instance(
+                delivery_id, association_id, study, self._numbers, size_bytes, faulty
+            )
+            if self.gateway.store(instance):
+                stored.append(delivery_id)
+            self.clock.pass_time(0.02)
+        if is_closed:
+            self.gateway.close_association(association_id)
+        return stored
+
+    # -- what the centre asks
+
+    def request(self, kind: RequestKind, delivery_ids: Sequence[str]) -> None:
+        """An administrator's request to the gateway; nothing while the bus is down."""
+        if self.bus.is_down or not delivery_ids:
+            return
+        asked = GatewayRequest(
+            GATEWAY_ID, kind, tuple(delivery_ids), "simulation", datetime(2026, 3, 1, tzinfo=UTC)
+        )
+        self._centre.publish_event(asked, GATEWAY_ID.encode(), f"{kind}/{delivery_ids[0]}")
+        self.bus.work()
+
+    def rot_payload_of(self, delivery_id: str) -> bool:
+        """A byte of its payload changes on the bus; whether it was there."""
+        for record in reversed(self.bus.events(InstanceReceived)):
+            event = codec.decode(record.value or b"", InstanceReceived)
+            if event.delivery_id == delivery_id and event.payload_offsets:
+                log = self.bus.log(topics.PAYLOAD.name, event.payload_partition or 0)
+                return self.bus.rot_payload(log, event.payload_offsets[0])
+        return False
+
+    # -- time
+
+    def work(self, rounds: int = 1) -> None:
+        """Everybody who is up works, nothing else happens."""
+        for _ in range(rounds):
+            self.gateway.let_receiver_work()
+            self.gateway.forward(2)
+            self.bus.work()
+            for place in range(len(self.archive.members)):
+                self.archive.step(place)
+
+    def quiet_day(self) -> None:
+        """All that can be delivered is, and the hold time ends: segments become free."""
+        self.work(8)
+        self.clock.pass_time(HOLD_S + 61.0)
+        self.work(3)
+        self.clock.pass_time(2.0)
+        self.work(1)
+
+    # -- what must hold
+
+    def check(self) -> None:
+        """The invariants that hold at any moment. I1 while the spool can be read."""
+        archived = self.bucket.members()
+        if self.gateway.receiving is not None:
+            spooled = in_spool(self.gateway.directory)
+            self._require_nothing_lost(archived, spooled)
+        require_order(self.history, self.bus, self.set_aside)
+        require_single_rows(self.bus, self.bucket)
+        self._check_ledger(archived)
+
+    def _require_nothing_lost(self, archived: dict[str, str], spooled: dict[str, str]) -> None:
+        known = {**spooled}
+        for delivery_id in self.rotten:
+            known.setdefault(delivery_id, self.history.sent[delivery_id].content_sha256)
+        require_nothing_lost(self.history, archived, known)
+
+    def _check_ledger(self, archived: dict[str, str]) -> None:
+        """The forwarder's ledger claims no more than is so, and its window is kept."""
+        forwarding = self.gateway.forwarding
+        if forwarding is None:
+            return
+        rows = forwarding.progress.connection.execute(
+            "SELECT delivery_id, state, size_bytes, published_to FROM delivery"
+        ).fetchall()
+        here = self._published_to()
+        on_bus = self._received_ids()
+        published = 0
+        for delivery_id, state, size_bytes, published_to in rows:
+            if state == "published":
+                published += size_bytes
+                if published_to == here:
+                    require(delivery_id in on_bus, f"{delivery_id} counts as published, is not")
+            if state in ("archived", "quarantined", "purged"):
+                sent = self.history.sent[delivery_id]
+                is_kept = archived.get(delivery_id) == sent.content_sha256
+                require(is_kept, f"{delivery_id} counts as {state}, is not archived")
+        largest = max((row[2] for row in rows), default=0)
+        require(
+            published <= max(WINDOW_BYTES, largest),
+            f"window: {published} bytes are published and not archived",
+        )
+        counted = Counter(row[1] for row in rows)
+        told = {t.state: t.deliveries for t in forwarding.progress.totals() if t.deliveries}
+        require(dict(counted) == told, f"totals {told}, rows {dict(counted)}")
+
+    def _published_to(self) -> str:
+        ids = [self.bus.topic_id(name) for name in edge_gateway.centre.PUBLISHED_TOPICS]
+        return "/".join([self.bus.cluster_id(), *ids])
+
+    def _received_ids(self) -> set[str]:
+        return {
+            codec.decode(record.value or b"", InstanceReceived).delivery_id
+            for record in self.bus.events(InstanceReceived)
+        }
+
+    # -- the end
+
+    def heal(self) -> None:
+        """Every fault ends, and what was down is started."""
+        self.bus.down_until = self.bus.held_until = 0.0
+        self.bus.event_bytes_max = topics.EVENT_REQUEST_BYTES_MAX
+        self.store.refusals = self.store.lost_answers = 0
+        self.gateway.heal()
+        while not self.archive.members:
+            self.archive.start_member()
+
+    def heal_and_drain(self) -> None:
+        """I10: after the faults all is archived or refused by name, and nothing is left to do."""
+        self.heal()
+        self.check()
+        self._drain(self._is_drained)
+        self.check()
+        refused = self.ledger_ids(_REFUSED_STATES)
+        if refused:
+            self.request(RequestKind.REPUBLISH, refused)
+            self._drain(lambda: self._is_drained() and not self.ledger_ids(_REFUSED_STATES))
+            self.check()
+        missing = self._never_receipted()
+        require(not missing, f"no receipt was published for {sorted(missing)}")
+
+    def _never_receipted(self) -> set[str]:
+        acknowledged = {sent.instance.delivery_id for sent in self.history.acknowledged()}
+        return acknowledged - receipts_told(self.bus)
+
+    def _drain(self, is_done: Callable[[], bool]) -> None:
+        for _ in range(DRAIN_ROUNDS_MAX):
+            self.work()
+            if is_done():
+                return
+            self.clock.pass_time(DRAIN_ROUND_S)
+        require(False, f"I10: not drained: {self._left()}")
+
+    def _is_drained(self) -> bool:
+        open_rows = set(self.ledger_ids(("spooled", "published"))) - self.rotten
+        forwarding = self.gateway.forwarding
+        return (
+            not open_rows
+            and forwarding is not None
+            and forwarding.pipeline.is_idle
+            and forwarding.receipts.unpublished() == 0
+            and self.archive.group.lag() == 0
+        )
+
+    def ledger_ids(self, states: Sequence[str]) -> list[str]:
+        """The deliveries that the ledger has in these states."""
+        forwarding = self.gateway.forwarding
+        if forwarding is None:
+            return []
+        marks = ", ".join("?" for _ in states)
+        rows = forwarding.progress.connection.execute(
+            f"SELECT delivery_id FROM delivery WHERE state IN ({marks}) ORDER BY sequence",
+            tuple(states),
+        )
+        return [str(row[0]) for row in rows]
+
+    def _left(self) -> str:
+        forwarding = self.gateway.forwarding
+        if forwarding is None:
+            return f"no forwarder on {LEDGER}"
+        states = {t.state: t.deliveries for t in forwarding.progress.totals() if t.deliveries}
+        unpublished = forwarding.receipts.unpublished()
+        return f"{states}, {unpublished} receipts unpublished, lag {self.archive.group.lag()}"
