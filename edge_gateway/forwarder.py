@@ -209,7 +209,9 @@ class Forwarder:
         if topic == CUSTODY.name:
             self._parts.custody.apply(record)
         elif topic == GATEWAY_REQUEST.name:
-            self._parts.retention.remove(self._parts.requests.apply(record))
+            obeyed = self._parts.requests.apply(record)
+            self._parts.retention.remove(obeyed.released)
+            self._parts.pipeline.recall(obeyed.again)
         elif topic == GATEWAY_STATE.name:
             self._watch_for_twin(record)
 

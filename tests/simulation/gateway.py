@@ -6,7 +6,6 @@ in memory is gone when it ends. Must not look into what they decide.
 
 from __future__ import annotations
 
-import gc
 import random
 import shutil
 import sqlite3
@@ -233,7 +232,6 @@ class SimulatedGateway:
             copy_ledger(ledger, kept, chance)
         self.kill_receiver()
         self.kill_forwarder()
-        gc.collect()  # generators of bodies that hold descriptors
         for suffix in ("", "-wal", "-shm"):
             (self.directory / (LEDGER + suffix)).unlink(missing_ok=True)
             part = kept.with_name(kept.name + suffix)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from contracts import codec, topics
 from contracts.events import (
@@ -28,7 +30,14 @@ from tests.simulation.bus import SimulatedBus
 from tests.simulation.instances import History
 from tests.simulation.store import MemoryStore
 
+E = TypeVar("E")
 Found = dict[str, str]  # delivery_id → sha256 of the bytes that are there
+
+
+@lru_cache(maxsize=8192)
+def event_in(value: bytes | None, event_type: type[E]) -> E:
+    """The event in a record's value; each is looked at after every step. Raises PoisonError."""
+    return codec.decode(value or b"", event_type)
 
 
 class Violation(AssertionError):
@@ -136,7 +145,7 @@ def require_order(history: History, bus: SimulatedBus, set_aside: Iterable[str])
     for record in bus.published:
         if record.topic != topics.RECEIVED.name:
             continue
-        event = codec.decode(record.value or b"", InstanceReceived)
+        event = event_in(record.value, InstanceReceived)
         if event.delivery_id in seen or event.delivery_id in excused:
             continue
         seen.add(event.delivery_id)
@@ -149,7 +158,7 @@ def require_single_rows(bus: SimulatedBus, bucket: Bucket) -> None:
     """I2: what packs are announced gives each content one row, whose object has its bytes."""
     where: dict[object, str] = {}
     for record in bus.events(PackArchived):
-        event = codec.decode(record.value or b"", PackArchived)
+        event = event_in(record.value, PackArchived)
         held = bucket.of_object(event.object_key)
         for member in event.members:
             require(
@@ -183,7 +192,7 @@ class CommitWatch:
             for record in log.records[: offset - log.start]:
                 place = (partition.number, record.offset)
                 try:
-                    event = codec.decode(record.value or b"", InstanceReceived)
+                    event = event_in(record.value, InstanceReceived)
                 except PoisonError:
                     require(place in letters, f"commit past {place}, in no dead letter")
                     continue
@@ -198,13 +207,13 @@ class CommitWatch:
         return {
             member.delivery_id
             for record in self._bus.events(CustodyRecorded)
-            for member in codec.decode(record.value or b"", CustodyRecorded).members
+            for member in event_in(record.value, CustodyRecorded).members
         }
 
     def _asked_again(self) -> set[str]:
         found: set[str] = set()
         for record in self._bus.events(GatewayRequest):
-            request = codec.decode(record.value or b"", GatewayRequest)
+            request = event_in(record.value, GatewayRequest)
             if request.kind is RequestKind.REPUBLISH:
                 found.update(request.delivery_ids)
         return found
@@ -223,5 +232,5 @@ def receipts_told(bus: SimulatedBus) -> set[str]:
         entry.delivery_id
         for record in bus.published
         if record.topic == topics.RECEIPT.name
-        for entry in codec.decode(record.value or b"", AssociationReceipt).entries
+        for entry in event_in(record.value, AssociationReceipt).entries
     }
