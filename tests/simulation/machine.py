@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from contracts.events import RequestKind
+from contracts.topics import CUSTODY, GATEWAY_REQUEST, RECEIVED, Topic
 from tests.simulation.disk import Killed
 from tests.simulation.stepped import Replacements
 from tests.simulation.world import World
@@ -129,6 +130,16 @@ class Delivery(RuleBasedStateMachine):
         delivery_id = self._one_sent(name)
         if delivery_id:
             self.world.request(kind, [delivery_id])
+
+    @rule(name=NAMES)
+    def custody_of_other_bytes_is_told(self, name: int) -> None:
+        delivery_id = self._one_sent(name)
+        if delivery_id:
+            self.world.say_custody_of_other_bytes(delivery_id)
+
+    @rule(topic=st.sampled_from((RECEIVED, CUSTODY, GATEWAY_REQUEST)))
+    def garbage_is_published(self, topic: Topic) -> None:
+        self.world.carry_garbage(topic)
 
     def _one_sent(self, name: int) -> str:
         sent = list(self.world.history.sent)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,16 @@ import edge_gateway.spool.supply
 import edge_gateway.spool.watermarks
 from contracts import topics
 from contracts.envelope import Origin
-from contracts.events import GatewayRequest, InstanceReceived, RequestKind
+from contracts.events import (
+    CustodyMember,
+    CustodyRecorded,
+    CustodyState,
+    GatewayRequest,
+    InstanceReceived,
+    RequestKind,
+)
+from contracts.failures import PoisonError
+from infra.seams import OutgoingRecord
 from tests.simulation.archive import SimulatedArchive
 from tests.simulation.bus import SimulatedBus, SimulatedPublisher
 from tests.simulation.bus_reading import SimulatedView, tails_on
@@ -45,6 +54,7 @@ from tests.simulation.stepped import (
 )
 from tests.simulation.store import MemoryStore
 from tests.simulation.truth import (
+    GARBAGE,
     Bucket,
     CommitWatch,
     event_in,
@@ -162,10 +172,25 @@ class World:
         self._centre.publish_event(asked, GATEWAY_ID.encode(), f"{kind}/{delivery_ids[0]}")
         self.bus.work()
 
+    def say_custody_of_other_bytes(self, delivery_id: str) -> None:
+        """A custody record that names a delivery with bytes that it never had."""
+        member = CustodyMember(delivery_id, "0" * 64)
+        custody = CustodyRecorded(
+            GATEWAY_ID, CustodyState.ARCHIVED, self.clock.now(), "packs/00/other.tar", (member,)
+        )
+        if not self.bus.is_down:
+            self._centre.publish_event(custody, GATEWAY_ID.encode(), f"other/{delivery_id}")
+            self.bus.work()
+
+    def carry_garbage(self, topic: topics.Topic) -> None:
+        """Bytes that are no event of ours stand where the gateway or the archive reads."""
+        if not self.bus.is_down:
+            self._centre.publish(OutgoingRecord(topic.name, GATEWAY_ID.encode(), GARBAGE, ()))
+            self.bus.work()
+
     def rot_payload_of(self, delivery_id: str) -> bool:
         """A byte of its payload changes on the bus; whether it was there."""
-        for record in reversed(self.bus.events(InstanceReceived)):
-            event = event_in(record.value, InstanceReceived)
+        for event in reversed(self.received()):
             if event.delivery_id == delivery_id and event.payload_offsets:
                 log = self.bus.log(topics.PAYLOAD.name, event.payload_partition or 0)
                 return self.bus.rot_payload(log, event.payload_offsets[0])
@@ -243,10 +268,15 @@ class World:
         return "/".join([self.bus.cluster_id(), *ids])
 
     def _received_ids(self) -> set[str]:
-        return {
-            event_in(record.value, InstanceReceived).delivery_id
-            for record in self.bus.events(InstanceReceived)
-        }
+        return {event.delivery_id for event in self.received()}
+
+    def received(self) -> list[InstanceReceived]:
+        """The events that are on the bus now; what is none is left out."""
+        found = []
+        for record in self.bus.events(InstanceReceived):
+            with suppress(PoisonError):
+                found.append(event_in(record.value, InstanceReceived))
+        return found
 
     # -- the end
 
