@@ -33,7 +33,7 @@ from tests.simulation.store import MemoryStore
 KIB = 1024
 BATCH = ConsumerSettings(
     batch_records_max=6,
-    batch_bytes_max=40 * KIB,
+    batch_bytes_max=20 * KIB,
     batch_age_ms_max=300,
     # Larger packs go by the scratch disk.
     memory_bytes_max=48 * KIB,

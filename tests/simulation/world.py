@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import consumers.runner
-import consumers.transfers
-import edge_gateway.backoff
-import edge_gateway.centre
-import edge_gateway.flight
-import edge_gateway.publish
-import edge_gateway.spool.opening
-import edge_gateway.spool.supply
-import edge_gateway.spool.watermarks
 from contracts import topics
 from contracts.envelope import Origin
 from contracts.events import (
@@ -34,21 +24,19 @@ from contracts.events import (
     RequestKind,
 )
 from contracts.failures import PoisonError
+from edge_gateway.centre import PUBLISHED_TOPICS
 from infra.seams import OutgoingRecord
 from tests.simulation.archive import SimulatedArchive
 from tests.simulation.bus import SimulatedBus, SimulatedPublisher
-from tests.simulation.bus_reading import SimulatedView, tails_on
-from tests.simulation.clock import SimulatedClock, SimulatedTime
+from tests.simulation.clock import SimulatedClock
 from tests.simulation.gateway import SimulatedGateway
 from tests.simulation.instances import History, Instance
-from tests.simulation.limits import CHUNK_BYTES, GATEWAY_ID, HOLD_S, LEDGER, WINDOW_BYTES
+from tests.simulation.ledger_truth import OnBus, require_ledger
+from tests.simulation.limits import GATEWAY_ID, HOLD_S, LEDGER
+from tests.simulation.seams import seams
 from tests.simulation.stepped import (
-    CountedBits,
     CountedIds,
-    InlineExecutor,
     Replacements,
-    SteppedCommitter,
-    SteppedSupply,
     quiet_logs,
     replaced,
 )
@@ -73,18 +61,10 @@ DRAIN_ROUND_S = 1.0
 _REFUSED_STATES = ("refused",)
 
 
-class _HalfJitter:
-    """`random` of a back-off: the middle of what it may draw, the same in every run."""
-
-    @staticmethod
-    def uniform(low: float, high: float) -> float:
-        return (low + high) / 2
-
-
 class World:
     """Everything there is. `close` removes its directory."""
 
-    def __init__(self, planted: Replacements = ()) -> None:
+    def __init__(self, planted: Replacements = (), *, has_priorities: bool = False) -> None:
         parent = _IN_MEMORY if _IN_MEMORY.is_dir() else None
         self._root = Path(tempfile.mkdtemp(prefix="hilum-simulation-", dir=parent))
         self.clock = SimulatedClock()
@@ -93,10 +73,11 @@ class World:
         self._held = ExitStack()
         self._held.callback(shutil.rmtree, self._root, ignore_errors=True)
         self._held.enter_context(quiet_logs())
-        self._held.enter_context(replaced([*self._seams(), *planted]))
+        self._held.enter_context(replaced([*seams(self.clock, self.bus), *planted]))
         self.store = MemoryStore("hilum")
         self.bucket = Bucket(self.store)
         self.gateway = SimulatedGateway(self._root / "spool", self.bus, self.clock, self.history)
+        self.gateway.has_priorities = has_priorities
         self.archive = SimulatedArchive(self._root, self.bus, self.store, self.clock)
         self.archive.group.on_commit = CommitWatch(self.bus, self.bucket).see
         self._centre = SimulatedPublisher(self.bus, Origin("/hilum/test/centre"))
@@ -109,23 +90,6 @@ class World:
         self.gateway.start_receiver()
         self.gateway.start_forwarder()
         self.archive.start_member()
-
-    def _seams(self) -> Replacements:
-        time, view = SimulatedTime(self.clock), SimulatedView(self.bus)
-        return (
-            (edge_gateway.spool.opening, "Committer", SteppedCommitter),
-            (edge_gateway.spool.opening, "SegmentSupply", SteppedSupply),
-            (edge_gateway.spool.opening, "time", time),
-            (edge_gateway.spool.watermarks, "time", time),
-            (edge_gateway.spool.supply, "secrets", CountedBits()),
-            (edge_gateway.backoff, "random", _HalfJitter),
-            (edge_gateway.centre, "ClusterView", lambda kafka: view),
-            (edge_gateway.centre, "TopicTail", tails_on(self.bus)),
-            (edge_gateway.flight, "CHUNK_BYTES_MAX", CHUNK_BYTES),
-            (edge_gateway.publish, "CHUNK_BYTES_MAX", CHUNK_BYTES),
-            (consumers.transfers, "ThreadPoolExecutor", InlineExecutor),
-            (consumers.runner, "random", _HalfJitter),
-        )
 
     def close(self) -> None:
         self.gateway.kill_forwarder()
@@ -226,7 +190,8 @@ class World:
             self._require_nothing_lost(archived, spooled)
         require_order(self.history, self.bus, self.set_aside)
         require_single_rows(self.bus, self.bucket)
-        self._check_ledger(archived)
+        if self.gateway.forwarding is not None:
+            require_ledger(self.gateway.forwarding.progress, self.history, archived, self._on_bus())
 
     def _require_nothing_lost(self, archived: dict[str, str], spooled: dict[str, str]) -> None:
         known = {**spooled}
@@ -234,41 +199,10 @@ class World:
             known.setdefault(delivery_id, self.history.sent[delivery_id].content_sha256)
         require_nothing_lost(self.history, archived, known)
 
-    def _check_ledger(self, archived: dict[str, str]) -> None:
-        """The forwarder's ledger claims no more than is so, and its window is kept."""
-        forwarding = self.gateway.forwarding
-        if forwarding is None:
-            return
-        rows = forwarding.progress.connection.execute(
-            "SELECT delivery_id, state, size_bytes, published_to FROM delivery"
-        ).fetchall()
-        here = self._published_to()
-        on_bus = self._received_ids()
-        published = 0
-        for delivery_id, state, size_bytes, published_to in rows:
-            if state == "published":
-                published += size_bytes
-                if published_to == here:
-                    require(delivery_id in on_bus, f"{delivery_id} counts as published, is not")
-            if state in ("archived", "quarantined", "purged"):
-                sent = self.history.sent[delivery_id]
-                is_kept = archived.get(delivery_id) == sent.content_sha256
-                require(is_kept, f"{delivery_id} counts as {state}, is not archived")
-        largest = max((row[2] for row in rows), default=0)
-        require(
-            published <= max(WINDOW_BYTES, largest),
-            f"window: {published} bytes are published and not archived",
-        )
-        counted = Counter(row[1] for row in rows)
-        told = {t.state: t.deliveries for t in forwarding.progress.totals() if t.deliveries}
-        require(dict(counted) == told, f"totals {told}, rows {dict(counted)}")
-
-    def _published_to(self) -> str:
-        ids = [self.bus.topic_id(name) for name in edge_gateway.centre.PUBLISHED_TOPICS]
-        return "/".join([self.bus.cluster_id(), *ids])
-
-    def _received_ids(self) -> set[str]:
-        return {event.delivery_id for event in self.received()}
+    def _on_bus(self) -> OnBus:
+        ids = [self.bus.topic_id(name) for name in PUBLISHED_TOPICS]
+        here = "/".join([self.bus.cluster_id(), *ids])
+        return OnBus(here, frozenset(event.delivery_id for event in self.received()))
 
     def received(self) -> list[InstanceReceived]:
         """The events that are on the bus now; what is none is left out."""
