@@ -72,19 +72,25 @@ class SimulatedArchive:
     def start_member(self) -> None:
         if len(self.members) >= MEMBERS_MAX:
             return
+        runner, consumer, publisher = self._runner(threading.Event())
+        self.members.append(Member(runner, runner.begin(), consumer, publisher))
+
+    def run_until(self, is_done: Callable[[], bool]) -> None:
+        """A member from its start to its end, as its process runs it. Raises FatalError."""
+        stop = threading.Event()
+        runner, consumer, _ = self._runner(stop)
+        consumer.at_each_poll = lambda: stop.set() if is_done() else None
+        runner.run()
+
+    def _runner(self, stop: threading.Event) -> tuple[Runner, SimulatedMember, SimulatedPublisher]:
         self._started += 1
         engines = self._engines(f"{SPEC.name}-{self._started}")
-        made: list[SimulatedMember] = []
-
-        def member(*given: object) -> SimulatedMember:
-            made.append(SimulatedMember(self.group))
-            return made[0]
-
-        with replaced([(consumers.runner, "GroupConsumer", member)]):
-            runner = Runner(SPEC, engines, BATCH, threading.Event())
+        consumer = SimulatedMember(self.group)
+        with replaced([(consumers.runner, "GroupConsumer", lambda *given: consumer)]):
+            runner = Runner(SPEC, engines, BATCH, stop)
         publisher = engines.publisher
         assert isinstance(publisher, SimulatedPublisher)
-        self.members.append(Member(runner, runner.begin(), made[0], publisher))
+        return runner, consumer, publisher
 
     def stop_member(self, place: int) -> None:
         """Leaves the group as asked to, with nothing in hand."""

@@ -99,6 +99,8 @@ class SimulatedFileSystem(FileSystem):
         self.is_ended = False
         # errno for the next flush, or None
         self.flush_error: int | None = None
+        # errno for every name that is to change, or None
+        self.refuses: int | None = None
 
     def open(self, path: Path, flags: int) -> int:
         if flags & os.O_CREAT and not path.exists():
@@ -139,11 +141,13 @@ class SimulatedFileSystem(FileSystem):
 
     def rename(self, source: Path, target: Path) -> None:
         self._change()
+        self._name()
         super().rename(source, target)
         self._disk.move(source, target)
 
     def unlink(self, path: Path) -> None:
         self._change()
+        self._name()
         size_bytes = path.stat().st_size
         super().unlink(path)
         self._disk.room_bytes += size_bytes
@@ -157,6 +161,10 @@ class SimulatedFileSystem(FileSystem):
         self.is_ended = True
         for descriptor in list(self._files):
             self.close(descriptor)
+
+    def _name(self) -> None:
+        if self.refuses is not None:
+            raise OSError(self.refuses, os.strerror(self.refuses))
 
     def _change(self) -> None:
         if self.ends_after is not None:

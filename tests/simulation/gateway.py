@@ -9,18 +9,21 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_gateway.spool import (
     AssociationOpened,
+    DeliverySink,
     Ending,
     GatewayIdentity,
     Receipt,
     Spool,
     SpoolError,
+    SpoolLimits,
 )
 from edge_gateway.spool.entry import encode_values
 from edge_gateway.spool.layout import SpoolLayout, write_whole
@@ -72,6 +75,7 @@ class SimulatedGateway:
         self._history = history
         self._boots = 0
         self.has_priorities = False
+        self.limits = LIMITS
         self.disk = SimulatedDisk(directory)
         self.receiving: Receiving | None = None
         self.forwarding: Forwarding | None = None
@@ -91,13 +95,23 @@ class SimulatedGateway:
         """Opens the spool; stays down where the disk does not let it."""
         if self.receiving is not None:
             return
+        with suppress(SpoolError):
+            self.receiving = self.open_spool(self.limits)
+
+    def open_spool(self, limits: SpoolLimits) -> Receiving:
+        """A receive process with these limits. Raises as `Spool.open`."""
         fs = SimulatedFileSystem(self.disk)
-        try:
-            spool = Spool.open(self.directory, SITE, LIMITS, clock=self._clock, fs=fs)
-        except SpoolError:
-            fs.end()
-            return
-        self.receiving = Receiving(spool, fs)
+        with ExitStack() as unless_open:
+            unless_open.callback(fs.end)
+            spool = Spool.open(self.directory, SITE, limits, clock=self._clock, fs=fs)
+            unless_open.pop_all()
+        return Receiving(spool, fs)
+
+    def begin_delivery(self) -> DeliverySink:
+        """A data set that nobody counts: it is never committed."""
+        assert self.receiving is not None
+        instance = Instance(str(uuid.UUID(int=7)), "association-0", 1, 0, 0)
+        return self.receiving.spool.begin(instance.facts(self._clock.now()))
 
     def kill_receiver(self) -> None:
         receiving, self.receiving = self.receiving, None
@@ -217,7 +231,7 @@ class SimulatedGateway:
         self.disk.room_bytes = DISK_BYTES
         for process in (self.receiving, self.forwarding):
             if process is not None:
-                process.fs.ends_after = process.fs.flush_error = None
+                process.fs.ends_after = process.fs.flush_error = process.fs.refuses = None
         if self.receiving is not None and self.receiving.spool.broken:
             self.kill_receiver()
         self.start_receiver()

@@ -85,6 +85,7 @@ class SimulatedMember:
         self._last: Partition | None = None
         # What happens at the next calls, by name of the call: a hook runs once, before it.
         self.hooks: dict[str, Callable[[], None]] = {}
+        self.at_each_poll: Callable[[], None] = lambda: None
         # The next so many commits count, and their answers are lost.
         self.lost_answers = 0
 
@@ -93,6 +94,7 @@ class SimulatedMember:
         return self in self._group.members and not self._is_unresolved
 
     def poll(self, timeout_ms: int, records_max: int) -> list[ConsumedRecord]:
+        self.at_each_poll()
         self._run_hook("poll")
         if self not in self._group.members:
             self._bus.require_up(f"joining group {self._group.name}")

@@ -10,22 +10,29 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from contracts.failures import RetryableError
+from contracts.failures import PoisonError, Reason, RetryableError
 from infra.seams import StoredObject
+from tests.simulation.clock import SimulatedClock
 
 _CHUNK_BYTES = 1024 * 1024
+SLOW_PUT_S = 26 * 60.0
 
 
 class MemoryStore:
     """`infra.seams.ObjectStore`."""
 
-    def __init__(self, bucket: str) -> None:
+    def __init__(self, bucket: str, clock: SimulatedClock) -> None:
         self._bucket = bucket
+        self._clock = clock
         self.objects: dict[str, bytes] = {}
         self._metadata: dict[str, dict[str, str]] = {}
         # The next so many puts fail: before, or after the object is there.
         self.refusals = 0
         self.lost_answers = 0
+        # Objects of this size and larger are refused for good.
+        self.refused_bytes_min = 1 << 40
+        # The next so many puts take longer than a write may.
+        self.slow_puts = 0
 
     @property
     def bucket(self) -> str:
@@ -66,6 +73,11 @@ class MemoryStore:
         if self.refusals:
             self.refusals -= 1
             raise RetryableError(f"storing {key}: SlowDown")
+        if len(data) >= self.refused_bytes_min:
+            raise PoisonError(Reason.REFUSED_BY_SINK, f"{len(data)} bytes")
+        if self.slow_puts:
+            self.slow_puts -= 1
+            self._clock.pass_time(SLOW_PUT_S)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise RetryableError(f"storing {key}: other bytes arrived")
         if key not in self.objects:

@@ -270,7 +270,7 @@ def _first_offsets(records: list[ConsumedRecord]) -> dict[Partition, int]:
 @pytest.fixture(params=["memory", "s3"])
 def objects(request: pytest.FixtureRequest) -> ObjectStore:
     if request.param == "memory":
-        return MemoryStore("hilum")
+        return MemoryStore("hilum", SimulatedClock())
     real: ObjectStore = request.getfixturevalue("store")
     return real
 

@@ -74,7 +74,7 @@ class World:
         self._held.callback(shutil.rmtree, self._root, ignore_errors=True)
         self._held.enter_context(quiet_logs())
         self._held.enter_context(replaced([*seams(self.clock, self.bus), *planted]))
-        self.store = MemoryStore("hilum")
+        self.store = MemoryStore("hilum", self.clock)
         self.bucket = Bucket(self.store)
         self.gateway = SimulatedGateway(self._root / "spool", self.bus, self.clock, self.history)
         self.gateway.has_priorities = has_priorities
@@ -151,6 +151,11 @@ class World:
         if not self.bus.is_down:
             self._centre.publish(OutgoingRecord(topic.name, GATEWAY_ID.encode(), GARBAGE, ()))
             self.bus.work()
+
+    def publish_received(self, event: InstanceReceived) -> None:
+        """An event that no gateway of ours would publish."""
+        self._centre.publish_event(event, b"key", event.delivery_id)
+        self.bus.work()
 
     def rot_payload_of(self, delivery_id: str) -> bool:
         """A byte of its payload changes on the bus; whether it was there."""
