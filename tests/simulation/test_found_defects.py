@@ -32,3 +32,25 @@ def test_a_republish_request_that_overtakes_the_acknowledgement_is_obeyed(world:
     world.work(8)
     assert world.ledger_ids(("archived",)) == [delivery_id]
     world.heal_and_drain()
+
+
+@pytest.mark.parametrize("power", range(6))
+def test_an_object_survives_a_kill_then_a_full_segment_then_a_power_loss(
+    world: World, power: int
+) -> None:
+    """Its name was flushed before the segment was sealed only by the process that gave it.
+
+    The next one sealed without, and a power loss gave the name back under which recovery deletes
+    what no record of the last segment names.
+    """
+    world.send_study(1, [700])
+    world.bus.down_until = world.clock.monotonic() + 1_000
+    (stored,) = world.send_study(2, [12_000])
+    world.gateway.kill_receiver()
+    world.gateway.start_receiver()
+    world.send_study(3, [7_500] * 9)
+    world.gateway.lose_power(power)
+    world.gateway.start_receiver()
+    world.check()
+    world.heal_and_drain()
+    assert stored in world.bucket.members()
