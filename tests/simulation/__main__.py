@@ -14,8 +14,8 @@ import secrets
 import sys
 
 from tests.simulation.coverage_report import measure
-from tests.simulation.machine import run
 from tests.simulation.planted import DEFECTS
+from tests.simulation.running import run
 
 EXAMPLES = 200
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from contracts.events import RequestKind
@@ -25,7 +23,6 @@ from tests.simulation.disk import Killed
 from tests.simulation.stepped import Replacements
 from tests.simulation.world import World
 
-STEPS_MAX = 40
 # Inline, inline, inline in a segment's quarter, and in a file of its own.
 SIZES = st.lists(st.sampled_from((700, 3_000, 7_500, 12_000)), min_size=1, max_size=6)
 STUDIES = st.integers(1, 3)
@@ -80,6 +77,14 @@ class Delivery(RuleBasedStateMachine):
     def archive(self, place: int) -> None:
         self.world.archive.step(place)
 
+    @rule(rounds=st.integers(1, 6))
+    def publish_only(self, rounds: int) -> None:
+        self.world.publish_only(rounds)
+
+    @rule(study=STUDIES, count=st.integers(1, 4))
+    def busy_days(self, study: int, count: int) -> None:
+        self.world.busy_days(study, count)
+
     @rule()
     def quiet_day(self) -> None:
         self.world.quiet_day()
@@ -118,6 +123,23 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def payload_expires(self) -> None:
         self.world.bus.expire_payload()
+
+    @rule(study=STUDIES, rounds=st.integers(2, 7), is_told=st.booleans())
+    def payload_expires_unread(self, study: int, rounds: int, is_told: bool) -> None:
+        """The archive is behind when retention takes the payload of what was just sent."""
+        self.world.send_study(study, [700, 3_000])
+        self.world.publish_only(rounds)
+        if not is_told:
+            self.world.bus.append_without_telling(8)
+        self.world.bus.expire_payload()
+        self.world.archive.step()
+
+    @rule(study=STUDIES, rounds=st.integers(3, 7))
+    def payload_rots_unread(self, study: int, rounds: int) -> None:
+        """What the archive then refuses stays in the spool, whatever becomes of its segment."""
+        for delivery_id in self.world.send_study(study, [3_000]):
+            self.world.publish_only(rounds)
+            self.world.rot_payload_of(delivery_id)
 
     @rule(name=NAMES)
     def payload_rots(self, name: int) -> None:
@@ -263,24 +285,3 @@ class Delivery(RuleBasedStateMachine):
 
 def _kill() -> None:
     raise Killed
-
-
-def run(
-    seed_number: int, examples: int, planted: Replacements = (), *, shrinks: bool = True
-) -> None:
-    """Runs so many worlds; raises what the first faulty one met, made small where `shrinks`."""
-    kind = type("Delivery", (Delivery,), {"planted": planted})
-    phases = (Phase.generate, Phase.shrink) if shrinks else (Phase.generate,)
-    run_state_machine_as_test(
-        seed(seed_number)(kind),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=STEPS_MAX,
-            phases=phases,
-            deadline=None,
-            database=None,
-            print_blob=True,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import consumers.runner
 import edge_gateway.spool.release
+import edge_gateway.spool.segment
 from consumers.announce import Announcer
 from consumers.gather import Batch, Gatherer
 from consumers.runner import Runner
@@ -20,10 +21,7 @@ from edge_gateway.custody import CustodyDesk
 from edge_gateway.flight import Flight
 from edge_gateway.progress import Progress
 from edge_gateway.publish import Pipeline
-from edge_gateway.retention import Retention
 from edge_gateway.spool.log import SpoolLog
-from edge_gateway.spool.record import HEAD_BYTES, parse_head
-from edge_gateway.spool.segment import SegmentFile
 from edge_gateway.spool.tail import SegmentTail
 from infra.partitions import Partition
 from tests.simulation.stepped import Replacements
@@ -36,7 +34,7 @@ class Defect:
     name: str
     tells: str
     replacements: Replacements
-    examples: int = 60
+    examples: int = 80
 
 
 def _nothing(*given: object, **named: object) -> None:
@@ -90,35 +88,6 @@ _TAKE = Gatherer._take
 
 def _one_too_far(self: Batch) -> dict[Partition, int]:
     return {Partition(r.topic, r.partition): r.offset + 2 for r in self.raw}
-
-
-def _any_generation(self: SegmentFile, offset_bytes: int) -> Any:
-    """Takes whatever record is there, of whatever life of the segment."""
-    return _RECORD_AT(_OfAnyLife(self, offset_bytes), offset_bytes)  # type: ignore[arg-type]
-
-
-_RECORD_AT = SegmentFile.record_at
-
-
-class _OfAnyLife:
-    """A segment that believes in the generation of the record it stands at."""
-
-    def __init__(self, segment: SegmentFile, offset_bytes: int) -> None:
-        self._fs = segment._fs
-        self.descriptor = segment.descriptor
-        self.capacity_bytes = segment.capacity_bytes
-        block = self._fs.read_at(self.descriptor, HEAD_BYTES, offset_bytes)
-        head = parse_head(block)
-        found = segment.header.generation if head is None else head.generation
-        self.header = replace(segment.header, generation=found)
-
-
-def _release_first(self: Retention, number: int, needs_room: bool) -> bool:
-    """Takes a segment for free as soon as it was wanted for its room."""
-    return needs_room or _IS_FREE(self, number, needs_room)
-
-
-_IS_FREE = Retention._is_free
 
 
 def _remnant_unwritten(*given: object) -> None:
@@ -201,22 +170,19 @@ _ALL = (
         _on(Batch, "next_offsets", _one_too_far),
     ),
     Defect(
-        "old-generation",
-        "recovery takes an old life's record for new",
-        _on(SegmentFile, "record_at", _any_generation),
-        examples=120,
+        "torn-body-accepted",
+        "recovery takes a torn record for a whole one",
+        ((edge_gateway.spool.segment, "is_body_valid", lambda head, body: True),),
     ),
     Defect(
         "release-live-segment",
-        "recycles a segment that is needed still",
-        _on(Retention, "_is_free", _release_first),
-        examples=120,
+        "recycles a segment without asking what lives in it",
+        _on(Progress, "has_live_in", lambda self, segment: False),
     ),
     Defect(
         "remnant-not-written",
         "recycles a segment before its remnants are copied",
         ((edge_gateway.spool.release, "write_remnant", _remnant_unwritten),),
-        examples=120,
     ),
     Defect(
         "forgets-new-cluster",
@@ -253,7 +219,6 @@ _ALL = (
         "recall-forgotten",
         "lets a delivery land that was asked for again on its way",
         _on(Pipeline, "recall", _nothing),
-        examples=200,
     ),
     Defect(
         "objects-not-named",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.machine import run
 from tests.simulation.planted import DEFECTS, Defect
+from tests.simulation.running import run
 
 SEED = 1
 

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from tests.simulation.machine import run
+from tests.simulation.running import run
 
 EXAMPLES = 40
 SOAK_EXAMPLES = 3_000

@@ -176,6 +176,23 @@ class World:
             for place in range(len(self.archive.members)):
                 self.archive.step(place)
 
+    def publish_only(self, rounds: int) -> None:
+        """Gateway and broker work, the archive does not; the last word is the gateway's."""
+        for _ in range(rounds):
+            self.gateway.let_receiver_work()
+            self.bus.work()
+            self.gateway.forward(1)
+
+    def busy_days(self, study: int, count: int) -> None:
+        """Studies come and are archived, so that segments fill and become free."""
+        for _ in range(count):
+            self.send_study(study, [7_500] * 5)
+            self.work(6)
+        self.clock.pass_time(HOLD_S + 2 * 3_600.0)
+        self.work(2)
+        self.clock.pass_time(2.0)
+        self.work(1)
+
     def quiet_day(self) -> None:
         """All that can be delivered is, and the hold time ends: segments become free."""
         self.work(8)
