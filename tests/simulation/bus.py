@@ -2,7 +2,7 @@
 
 Invariant: an acknowledged record is at its offset until its topic loses it; records of one
 publisher reach a partition in their order or not at all, as an idempotent producer's do. The
-shared suite in `test_doubles` holds it to what the real broker does.
+shared suite in `test_bus_double` holds it to what the real broker does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading the simulated bus without a group: a topic's tail, payload by offsets, cluster ids.
 
-Invariant: each behaves as the reader of `infra` that it stands for (`test_doubles`). Must not
+Invariant: each behaves as the reader of `infra` that it stands for (`test_bus_double`). Must not
 move anything by itself.
 """
 

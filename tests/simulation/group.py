@@ -1,7 +1,7 @@
 """A consumer group on the simulated bus: who has which partition, and what is committed.
 
 Invariant: a commit counts only from a member of the present generation, for partitions that are
-its own; what was revoked is never handed out nor committed by who had it. `test_doubles` holds
+its own; what was revoked is never handed out nor committed by who had it. `test_bus_double` holds
 `SimulatedMember` to `infra.group_consumer.GroupConsumer`.
 """
 

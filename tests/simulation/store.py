@@ -1,7 +1,7 @@
 """A bucket in memory that may refuse, or store and not answer.
 
 Invariant: what a put returned is there byte for byte with its checksum; nothing is overwritten.
-`test_doubles` holds it to `infra.object_store.S3ObjectStore`.
+`test_store_double` holds it to `infra.object_store.S3ObjectStore`.
 """
 
 from __future__ import annotations
