@@ -1,7 +1,7 @@
 """Runs the simulation from the command line: to repeat a failure, to run long, to measure coverage.
 
     python -m tests.simulation --seed 1 --examples 40
-    python -m tests.simulation --seed 1 --examples 60 --defect window-not-counted
+    python -m tests.simulation --seed 1 --examples 400 --defect window-not-counted
     python -m tests.simulation --coverage
 
 Invariant: the same seed and number of examples on the same version are the same run.

@@ -156,11 +156,12 @@ class Delivery(RuleBasedStateMachine):
         if delivery_id:
             self.world.request(kind, [delivery_id])
 
-    @rule(name=NAMES)
-    def custody_of_other_bytes_is_told(self, name: int) -> None:
-        delivery_id = self._one_sent(name)
-        if delivery_id:
+    @rule(study=STUDIES)
+    def custody_of_other_bytes_is_told(self, study: int) -> None:
+        for delivery_id in self.world.send_study(study, [700]):
+            self.world.gateway.forward(2)
             self.world.say_custody_of_other_bytes(delivery_id)
+            self.world.gateway.forward(2)
 
     @rule(topic=st.sampled_from((RECEIVED, CUSTODY, GATEWAY_REQUEST)))
     def garbage_is_published(self, topic: Topic) -> None:

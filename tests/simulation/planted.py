@@ -34,7 +34,7 @@ class Defect:
     name: str
     tells: str
     replacements: Replacements
-    examples: int = 80
+    examples: int = 400
 
 
 def _nothing(*given: object, **named: object) -> None:

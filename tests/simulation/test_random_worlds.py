@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.running import run
 
-EXAMPLES = 40
+EXAMPLES = 25
 SOAK_EXAMPLES = 3_000
 
 
