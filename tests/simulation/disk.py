@@ -83,7 +83,7 @@ class SimulatedDisk:
 
 
 def _maybe_torn(write: Written, chance: random.Random) -> list[Written]:
-    if chance.random() > 0.2:
+    if chance.random() > 0.5:
         return [write]
     half = chance.randrange(len(write.data) + 1)
     return [Written(write.file, write.offset_bytes, write.data[:half])]

@@ -407,3 +407,11 @@ def test_a_run_ends_when_asked_and_leaves_its_group(world: World) -> None:
 
 def test_limits_default_to_what_the_disk_gives() -> None:
     assert SpoolLimits().inline_bytes_max == 4 * MIB
+
+
+def test_what_the_archive_refused_may_be_released_by_a_person(world: World) -> None:
+    stuck = _stuck(world)
+    world.request(RequestKind.RELEASE, [stuck])
+    world.work(2)
+    assert world.ledger_ids(("purged",)) == [stuck]
+    world.heal_and_drain()

@@ -17,6 +17,7 @@ from contracts import codec, topics
 from contracts.events import (
     AssociationReceipt,
     CustodyRecorded,
+    CustodyState,
     GatewayRequest,
     InstanceReceived,
     PackArchived,
@@ -238,4 +239,16 @@ def receipts_told(bus: SimulatedBus) -> set[str]:
         for record in bus.published
         if record.topic == topics.RECEIPT.name
         for entry in event_in(record.value, AssociationReceipt).entries
+    }
+
+
+def refused_ever(bus: SimulatedBus) -> set[str]:
+    """The deliveries that the archive refused, on any log there ever was."""
+    return {
+        member.delivery_id
+        for record in bus.published
+        if record.topic == topics.CUSTODY.name and record.value != GARBAGE
+        for custody in (event_in(record.value, CustodyRecorded),)
+        if custody.state is CustodyState.REFUSED
+        for member in custody.members
     }

@@ -48,6 +48,7 @@ from tests.simulation.truth import (
     event_in,
     in_spool,
     receipts_told,
+    refused_ever,
     require,
     require_nothing_lost,
     require_order,
@@ -87,6 +88,7 @@ class World:
         # Deliveries whose bytes the simulation spoiled in the spool: nobody can save those.
         self.rotten: set[str] = set()
         self.set_aside: set[str] = set()
+        self._released: set[str] = set()
         self.gateway.start_receiver()
         self.gateway.start_forwarder()
         self.archive.start_member()
@@ -130,6 +132,8 @@ class World:
         """An administrator's request to the gateway; nothing while the bus is down."""
         if self.bus.is_down or not delivery_ids:
             return
+        if kind is RequestKind.RELEASE:
+            self._released.update(delivery_ids)
         asked = GatewayRequest(
             GATEWAY_ID, kind, tuple(delivery_ids), "simulation", datetime(2026, 3, 1, tzinfo=UTC)
         )
@@ -205,7 +209,7 @@ class World:
 
     def check(self) -> None:
         """The invariants that hold at any moment. I1 while the spool can be read."""
-        archived = self.bucket.members()
+        archived = {**self._given_up(), **self.bucket.members()}
         waiting = {sent.instance.delivery_id for sent in self.history.acknowledged()}
         if self.gateway.receiving is not None and not waiting <= archived.keys():
             spooled = in_spool(self.gateway.directory)
@@ -214,6 +218,11 @@ class World:
         require_single_rows(self.bus, self.bucket)
         if self.gateway.forwarding is not None:
             require_ledger(self.gateway.forwarding.progress, self.history, archived, self._on_bus())
+
+    def _given_up(self) -> dict[str, str]:
+        """What the archive refused and a person then released: its bytes may go."""
+        ids = self._released & refused_ever(self.bus) if self._released else ()
+        return {delivery_id: self.history.sent[delivery_id].content_sha256 for delivery_id in ids}
 
     def _require_nothing_lost(self, archived: dict[str, str], spooled: dict[str, str]) -> None:
         known = {**spooled}
