@@ -160,12 +160,12 @@ class Delivery(RuleBasedStateMachine):
     def custody_of_other_bytes_is_told(self, study: int) -> None:
         for delivery_id in self.world.send_study(study, [700]):
             self.world.gateway.forward(2)
-            self.world.say_custody_of_other_bytes(delivery_id)
+            self.world.centre.say_custody_of_other_bytes(delivery_id)
             self.world.gateway.forward(2)
 
     @rule(topic=st.sampled_from((RECEIVED, CUSTODY, GATEWAY_REQUEST)))
     def garbage_is_published(self, topic: Topic) -> None:
-        self.world.carry_garbage(topic)
+        self.world.centre.carry_garbage(topic)
 
     def _one_sent(self, name: int) -> str:
         sent = list(self.world.history.sent)

@@ -14,20 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contracts import topics
-from contracts.envelope import Origin
 from contracts.events import (
-    CustodyMember,
-    CustodyRecorded,
-    CustodyState,
     GatewayRequest,
     InstanceReceived,
     RequestKind,
 )
 from contracts.failures import PoisonError
 from edge_gateway.centre import PUBLISHED_TOPICS
-from infra.seams import OutgoingRecord
 from tests.simulation.archive import SimulatedArchive
-from tests.simulation.bus import SimulatedBus, SimulatedPublisher
+from tests.simulation.bus import SimulatedBus
+from tests.simulation.centre import Centre
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.gateway import SimulatedGateway
 from tests.simulation.instances import History, Instance
@@ -42,7 +38,6 @@ from tests.simulation.stepped import (
 )
 from tests.simulation.store import MemoryStore
 from tests.simulation.truth import (
-    GARBAGE,
     Bucket,
     CommitWatch,
     event_in,
@@ -81,7 +76,7 @@ class World:
         self.gateway.has_priorities = has_priorities
         self.archive = SimulatedArchive(self._root, self.bus, self.store, self.clock)
         self.archive.group.on_commit = CommitWatch(self.bus, self.bucket).see
-        self._centre = SimulatedPublisher(self.bus, Origin("/hilum/test/centre"))
+        self.centre = Centre(self.bus, self.clock)
         self._ids = CountedIds()
         self._numbers = 0
         self._associations = 0
@@ -137,28 +132,7 @@ class World:
         asked = GatewayRequest(
             GATEWAY_ID, kind, tuple(delivery_ids), "simulation", datetime(2026, 3, 1, tzinfo=UTC)
         )
-        self._centre.publish_event(asked, GATEWAY_ID.encode(), f"{kind}/{delivery_ids[0]}")
-        self.bus.work()
-
-    def say_custody_of_other_bytes(self, delivery_id: str) -> None:
-        """A custody record that names a delivery with bytes that it never had."""
-        member = CustodyMember(delivery_id, "0" * 64)
-        custody = CustodyRecorded(
-            GATEWAY_ID, CustodyState.ARCHIVED, self.clock.now(), "packs/00/other.tar", (member,)
-        )
-        if not self.bus.is_down:
-            self._centre.publish_event(custody, GATEWAY_ID.encode(), f"other/{delivery_id}")
-            self.bus.work()
-
-    def carry_garbage(self, topic: topics.Topic) -> None:
-        """Bytes that are no event of ours stand where the gateway or the archive reads."""
-        if not self.bus.is_down:
-            self._centre.publish(OutgoingRecord(topic.name, GATEWAY_ID.encode(), GARBAGE, ()))
-            self.bus.work()
-
-    def publish_received(self, event: InstanceReceived) -> None:
-        """An event that no gateway of ours would publish."""
-        self._centre.publish_event(event, b"key", event.delivery_id)
+        self.centre.publisher.publish_event(asked, GATEWAY_ID.encode(), f"{kind}/{delivery_ids[0]}")
         self.bus.work()
 
     def rot_payload_of(self, delivery_id: str) -> bool:
