@@ -135,7 +135,8 @@ class Delivery(RuleBasedStateMachine):
         if not is_told:
             self.world.bus.append_without_telling(8)
         self.world.bus.expire_payload()
-        self.world.archive.step()
+        for _ in range(3):
+            self.world.archive.step()
 
     @rule(study=STUDIES, rounds=st.integers(3, 7))
     def payload_rots_unread(self, study: int, rounds: int) -> None:
