@@ -12,7 +12,6 @@ from typing import Any
 
 import consumers.runner
 import edge_gateway.spool.release
-import edge_gateway.spool.segment
 from consumers.announce import Announcer
 from consumers.gather import Batch, Gatherer
 from consumers.runner import Runner
@@ -170,11 +169,6 @@ _ALL = (
         _on(Batch, "next_offsets", _one_too_far),
     ),
     Defect(
-        "torn-body-accepted",
-        "recovery takes a torn record for a whole one",
-        ((edge_gateway.spool.segment, "is_body_valid", lambda head, body: True),),
-    ),
-    Defect(
         "release-live-segment",
         "recycles a segment without asking what lives in it",
         _on(Progress, "has_live_in", lambda self, segment: False),
@@ -214,11 +208,6 @@ _ALL = (
         "requests-forgotten",
         "does not obey a request to publish again",
         _on(Progress, "spool_again", lambda self, delivery_id: True),
-    ),
-    Defect(
-        "recall-forgotten",
-        "lets a delivery land that was asked for again on its way",
-        _on(Pipeline, "recall", _nothing),
     ),
     Defect(
         "objects-not-named",
