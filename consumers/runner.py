@@ -101,10 +101,7 @@ class Runner:
         return writer
 
     def step(self, writer: Writer) -> None:
-        """What is due between batches, then one batch from its gathering to its commit.
-
-        Raises FatalError.
-        """
+        """What is due, then one batch from its gathering to its commit. Raises FatalError."""
         try:
             self._do_chores()
             batch = self._gather()
