@@ -46,6 +46,7 @@ SIMULATED = (
     "edge_gateway/spool/tail.py",
     "edge_gateway/spool_feed.py",
 )
+TESTS = ("corners", "corners_archive", "found_defects")
 _MISSING = """coverage is not installed. Next step:
     python -m pip install --target DIR --require-hashes -r requirements-coverage.txt
     PYTHONPATH=DIR python -m tests.simulation --coverage"""

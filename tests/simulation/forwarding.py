@@ -116,14 +116,10 @@ def start_forwarding(
     progress = Progress(directory / LEDGER, GATEWAY_ID)
     receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
     requests = RequestDesk(GATEWAY_ID, progress, clock, metrics)
-    settings = ForwardingSettings()
-    bandwidth = Bandwidth(settings, clock)
+    bandwidth = Bandwidth(ForwardingSettings(), clock)
     sender = Sender(SITE, GATEWAY_ID, Origin("/hilum/north/forward-north"), publisher)
-    by_priority = None
-    if has_priorities:
-        by_priority = PriorityView(progress.connection, timedelta(seconds=60))
-    queue = DeliveryQueue(progress, clock, by_priority)
-    pipeline = Pipeline(
+    queue = _queue(progress, clock, has_priorities=has_priorities)
+    pipeline = _pipeline(
         PublishParts(
             progress=progress,
             queue=queue,
@@ -134,8 +130,7 @@ def start_forwarding(
             health=health,
             clock=clock,
             metrics=metrics,
-        ),
-        PublishLimits(IN_FLIGHT_BYTES, WINDOW_BYTES),
+        )
     )
     listener = CentreListener(KAFKA, GATEWAY_ID, positions_in(progress), health, clock)
     parts = ForwarderParts(
@@ -149,14 +144,13 @@ def start_forwarding(
         receipts=ReceiptPublisher(
             receipts, ReceiptSender(SITE, GATEWAY_ID, publisher, 60.0), health, clock
         ),
-        retention=Retention(
-            RetentionParts(progress, receipts, readers[2], releaser, health, clock),
-            RetentionLimits(directory, SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0),
+        retention=_retention(
+            directory, RetentionParts(progress, receipts, readers[2], releaser, health, clock)
         ),
-        state=StateReporter(
-            GatewayFacts(SITE, GATEWAY_ID, "north", boot_id, directory, SPOOL_BYTES_MAX),
+        state=_state(
+            boot_id,
+            directory,
             StateParts(progress, receipts, requests, health, publisher, clock, metrics),
-            10.0,
         ),
         twin=TwinWatch(boot_id),
         health=health,
@@ -168,3 +162,24 @@ def start_forwarding(
     return Forwarding(
         forwarder, listener, progress, receipts, pipeline, releaser, readers, fs, publisher
     )
+
+
+def _pipeline(parts: PublishParts) -> Pipeline:
+    return Pipeline(parts, PublishLimits(IN_FLIGHT_BYTES, WINDOW_BYTES))
+
+
+def _queue(progress: Progress, clock: SimulatedClock, *, has_priorities: bool) -> DeliveryQueue:
+    if not has_priorities:
+        return DeliveryQueue(progress, clock)
+    view = PriorityView(progress.connection, timedelta(seconds=60))
+    return DeliveryQueue(progress, clock, view)
+
+
+def _state(boot_id: str, directory: Path, parts: StateParts) -> StateReporter:
+    facts = GatewayFacts(SITE, GATEWAY_ID, "north", boot_id, directory, SPOOL_BYTES_MAX)
+    return StateReporter(facts, parts, 10.0)
+
+
+def _retention(directory: Path, parts: RetentionParts) -> Retention:
+    limits = RetentionLimits(directory, SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0)
+    return Retention(parts, limits)
