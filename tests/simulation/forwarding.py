@@ -141,9 +141,7 @@ def start_forwarding(
         requests=requests,
         pipeline=pipeline,
         bandwidth=bandwidth,
-        receipts=ReceiptPublisher(
-            receipts, ReceiptSender(SITE, GATEWAY_ID, publisher, 60.0), health, clock
-        ),
+        receipts=_receipts(receipts, publisher, health, clock),
         retention=_retention(
             directory, RetentionParts(progress, receipts, readers[2], releaser, health, clock)
         ),
@@ -183,3 +181,13 @@ def _state(boot_id: str, directory: Path, parts: StateParts) -> StateReporter:
 def _retention(directory: Path, parts: RetentionParts) -> Retention:
     limits = RetentionLimits(directory, SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0)
     return Retention(parts, limits)
+
+
+def _receipts(
+    ledger: ReceiptLedger,
+    publisher: SimulatedPublisher,
+    health: ForwardHealth,
+    clock: SimulatedClock,
+) -> ReceiptPublisher:
+    sender = ReceiptSender(SITE, GATEWAY_ID, publisher, 60.0)
+    return ReceiptPublisher(ledger, sender, health, clock)
