@@ -155,8 +155,7 @@ def start_forwarding(
         clock=clock,
         metrics=metrics,
     )
-    forwarder = Forwarder(parts, GATEWAY_ID, REPUBLISH_AFTER)
-    forwarder.begin()
+    (forwarder := Forwarder(parts, GATEWAY_ID, REPUBLISH_AFTER)).begin()
     return Forwarding(
         forwarder, listener, progress, receipts, pipeline, releaser, readers, fs, publisher
     )
