@@ -1,7 +1,7 @@
 """What must hold, told from the sender's history, the bucket, the logs and the spool's bytes.
 
 Invariant: nothing here asks the product whether it is right: packs are read by their format, logs
-by their records, ledgers by their rows. I1, I2, I3, I5 and I10 are those of `docs/reliability.md`.
+by their records, ledgers by their rows. I1, I2, I3, I5 and I10 are told at their functions.
 """
 
 from __future__ import annotations
