@@ -83,6 +83,7 @@ class Runner:
         self._idle_watch = IdleWatch(self._consumer, engines.metrics)
         self._chores: list[_Chore] = []
         self._polled_at = self._clock.monotonic()
+        self._failures = 0
         self.readiness = Readiness(False, "starting")
 
     def run(self) -> None:
@@ -91,10 +92,10 @@ class Runner:
         Raises FatalError; then nothing of the batch in hand is committed.
         """
         try:
-            writer = self._spec.build(self._engines)
-            self._chores = [_Chore(writer.tick, TICK_S), _Chore(self._look, LOOK_S)]
+            writer = self.begin()
             try:
-                self._loop(writer)
+                while not self._stop.is_set():
+                    self.step(writer)
             finally:
                 writer.close()
         except HilumError as cause:
@@ -103,21 +104,26 @@ class Runner:
         finally:
             self._leave()
 
-    def _loop(self, writer: Writer) -> None:
-        attempt = 0
-        while not self._stop.is_set():
-            try:
-                self._do_chores()
-                batch = self._gather()
-                attempt = 0
-                if batch is not None:
-                    self._deliver(batch, writer)
-            except RetryableError as cause:  # from gathering: nothing is in hand
-                attempt += 1
-                self._note_retry(cause)
-                self._clock.wait(self._stop, retry_delay_s(attempt))
-            except _BatchLostError as lost:
-                _log.info("batch dropped", why=str(lost))
+    def begin(self) -> Writer:
+        """The writer, for `step`; the caller closes it. Raises FatalError."""
+        writer = self._spec.build(self._engines)
+        self._chores = [_Chore(writer.tick, TICK_S), _Chore(self._look, LOOK_S)]
+        return writer
+
+    def step(self, writer: Writer) -> None:
+        """What is due, then one batch from its gathering to its commit. Raises FatalError."""
+        try:
+            self._do_chores()
+            batch = self._gather()
+            self._failures = 0
+            if batch is not None:
+                self._deliver(batch, writer)
+        except RetryableError as cause:  # from gathering: nothing is in hand
+            self._failures += 1
+            self._note_retry(cause)
+            self._clock.wait(self._stop, retry_delay_s(self._failures))
+        except _BatchLostError as lost:
+            _log.info("batch dropped", why=str(lost))
 
     def _gather(self) -> Batch | None:
         batch = self._gatherer.gather(self._stop)

@@ -124,6 +124,8 @@ class CentreListener:
         self._tails: dict[str, TopicTail] = {}
         self._ends: dict[str, int] = {}
         self._published_to = ""
+        self._is_told = False
+        self._checked_at = 0.0
 
     def start(self) -> None:
         """Begins to listen; the broker may be down."""
@@ -138,9 +140,10 @@ class CentreListener:
         backoff = Backoff(self._clock)
         while not self._stop.is_set():
             try:
-                self._connect()
+                self.connect()
                 backoff.succeeded()
-                self._follow()
+                while not self._stop.is_set() and self.follow():
+                    pass
                 continue
             except RetryableError as problem:
                 delay_s = backoff.failed()
@@ -149,11 +152,12 @@ class CentreListener:
                 delay_s = backoff.failed(is_fatal=True)
                 self._health.impede("bus", f"Kafka refuses this gateway: {problem}")
             finally:
-                self._disconnect()
+                self.disconnect()
             _LOG.warning("not connected", reason=self._health.readiness().reason)
             self._clock.wait(self._stop, delay_s)
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Opens the three topics where the ledger left them. Raises RetryableError, FatalError."""
         view = ClusterView(self._kafka)
         try:
             published_to = log_identity(view, PUBLISHED_TOPICS)
@@ -164,6 +168,8 @@ class CentreListener:
         for topic in HEARD_TOPICS:
             self._open(topic.name, partition_for_key(self._key, topic.partitions), logs[topic.name])
         self._published_to = published_to
+        self._is_told = False
+        self._checked_at = self._clock.monotonic()
         self._put(Connected(published_to, too_few))
         self._health.clear("bus")
         _LOG.info("connected", logs=published_to)
@@ -181,20 +187,20 @@ class CentreListener:
         begin = tail.beginning_offsets()[partition]
         self._after[topic] = LogPosition(log, partition, start.get(partition, begin))
 
-    def _follow(self) -> None:
-        is_told = False
-        checked_at = self._clock.monotonic()
-        while not self._stop.is_set():
-            for topic in self._tails:
-                self._read(topic)
-            if not is_told and self._has_caught_up():
-                is_told = True
-                self._put(CaughtUp())
-            if self._clock.monotonic() - checked_at >= IDENTITY_CHECK_S:
-                checked_at = self._clock.monotonic()
-                if not self._is_same_cluster():
-                    _LOG.warning("the logs are others than before, connecting anew")
-                    return
+    def follow(self) -> bool:
+        """Reads each topic once; False where the logs are others now. Raises as `connect`."""
+        for topic in self._tails:
+            self._read(topic)
+        if not self._is_told and self._has_caught_up():
+            self._is_told = True
+            self._put(CaughtUp())
+        if self._clock.monotonic() - self._checked_at < IDENTITY_CHECK_S:
+            return True
+        self._checked_at = self._clock.monotonic()
+        if self._is_same_cluster():
+            return True
+        _LOG.warning("the logs are others than before, connecting anew")
+        return False
 
     def _read(self, topic: str) -> None:
         tail = self._tails[topic]
@@ -228,7 +234,8 @@ class CentreListener:
         finally:
             view.close()
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """Closes the topics."""
         for tail in self._tails.values():
             tail.close()
         self._tails.clear()

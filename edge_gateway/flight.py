@@ -58,6 +58,8 @@ class Flight:
         self.event: PendingPublication | None = None
         self.published_at: datetime | None = None
         self.published_to = ""
+        # Asked for again while it was on its way: what it brings is known not to be enough.
+        self.is_recalled = False
         self.is_over = False
         # What this flight keeps in memory beside its unacknowledged chunks.
         self.in_flight_bytes = len(self.header.header_json)

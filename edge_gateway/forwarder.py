@@ -114,14 +114,13 @@ class Forwarder:
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`; on return the ledger is written. Raises OSError, sqlite3.Error."""
         parts = self._parts
-        parts.feed.begin()
-        parts.retention.begin()
+        self.begin()
         parts.listener.start()
         if parts.reporter is not None:
             parts.reporter.start()
         try:
             while not stop.is_set():
-                if not self._round():
+                if not self.step():
                     is_idle = parts.pipeline.is_idle
                     parts.clock.wait(stop, IDLE_WAIT_S if is_idle else IN_FLIGHT_WAIT_S)
             self._land()
@@ -134,8 +133,13 @@ class Forwarder:
             parts.pipeline.abandon()
             parts.progress.commit()
 
-    def _round(self) -> bool:
-        """Every duty once; whether there is more to do at once."""
+    def begin(self) -> None:
+        """Goes to where the ledger ends; before the first `step`."""
+        self._parts.feed.begin()
+        self._parts.retention.begin()
+
+    def step(self) -> bool:
+        """Every duty once, none of which waits; whether there is more to do at once."""
         parts = self._parts
         looked_at = parts.clock.now()
         moved = parts.feed.step()
@@ -205,7 +209,9 @@ class Forwarder:
         if topic == CUSTODY.name:
             self._parts.custody.apply(record)
         elif topic == GATEWAY_REQUEST.name:
-            self._parts.retention.remove(self._parts.requests.apply(record))
+            obeyed = self._parts.requests.apply(record)
+            self._parts.retention.remove(obeyed.released)
+            self._parts.pipeline.recall(obeyed.again)
         elif topic == GATEWAY_STATE.name:
             self._watch_for_twin(record)
 

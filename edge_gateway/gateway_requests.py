@@ -8,7 +8,7 @@ released. Must not publish anything itself.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -27,6 +27,14 @@ _RELEASABLE = frozenset((DeliveryState.ARCHIVED, DeliveryState.QUARANTINED, Deli
 _LOG = logger("gateway_requests")
 
 
+@dataclass(slots=True)
+class Obeyed:
+    """What a request leaves to others: bytes that may go, deliveries that go out once more."""
+
+    released: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class RequestDesk:
     """Obeys the requests of one gateway."""
@@ -36,22 +44,23 @@ class RequestDesk:
     clock: Clock
     metrics: Metrics
 
-    def apply(self, record: ConsumedRecord) -> list[str]:
-        """Obeys one record; the deliveries whose bytes may go now.
+    def apply(self, record: ConsumedRecord) -> Obeyed:
+        """Obeys one record.
 
-        The caller removes those after the ledger is durable.
+        The caller removes what is released, after the ledger is durable, and recalls what is to
+        go again and is on its way.
         """
         try:
             request = codec.decode(record.value or b"", GatewayRequest)
         except PoisonError as cause:
             self._failed(record.offset, f"not readable: {cause.reason.value}")
-            return []
+            return Obeyed()
         if request.gateway_id != self.gateway_id:
-            return []
+            return Obeyed()
         problems: Counter[str] = Counter()
-        released: list[str] = []
+        obeyed = Obeyed()
         for delivery_id in request.delivery_ids:
-            problem = self._obey(request.kind, delivery_id, released)
+            problem = self._obey(request.kind, delivery_id, obeyed)
             if problem:
                 problems[problem] += 1
         _LOG.info(
@@ -64,15 +73,15 @@ class RequestDesk:
         if problems:
             told = ", ".join(f"{count} {name}" for name, count in sorted(problems.items()))
             self._failed(record.offset, f"{request.kind.value}: {told}")
-        self.progress.purge(released, self.clock.now())
-        return released
+        self.progress.purge(obeyed.released, self.clock.now())
+        return obeyed
 
     def failed(self) -> tuple[FailedRequest, ...]:
         """The last requests that could not be obeyed wholly, oldest first."""
         kept = orjson.loads(self.progress.note(_FAILED) or "[]")
         return tuple(FailedRequest(int(offset), str(reason)) for offset, reason in kept)
 
-    def _obey(self, kind: RequestKind, delivery_id: str, released: list[str]) -> str:
+    def _obey(self, kind: RequestKind, delivery_id: str, obeyed: Obeyed) -> str:
         """'' where it was obeyed, else why not."""
         known = self.progress.find(delivery_id)
         if known is None:
@@ -82,11 +91,12 @@ class RequestDesk:
         if kind is RequestKind.RELEASE:
             if known.state not in _RELEASABLE:
                 return "not archived"
-            released.append(delivery_id)
+            obeyed.released.append(delivery_id)
             return ""
         if known.state is not DeliveryState.SPOOLED:
             self.metrics.count("hilum_forward_republished_total", cause="request")
         self.progress.spool_again(delivery_id)
+        obeyed.again.append(delivery_id)
         return ""
 
     def _failed(self, offset: int, reason: str) -> None:

@@ -9,6 +9,7 @@ is dropped: what fails is spooled still. Must not wait.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -105,6 +106,15 @@ class Pipeline:
             _LOG.warning("publishing failed", reason=str(failure), flights=len(self._flights))
             return True
 
+    def recall(self, delivery_ids: Collection[str]) -> None:
+        """These are to go again: one whose event is out does not count as published by it.
+
+        The archive may have read an event, and missed its payload, before we know of it.
+        """
+        for flight in self._flights:
+            if flight.event is not None and flight.entry.delivery_id in delivery_ids:
+                flight.is_recalled = True
+
     def retry_now(self) -> None:
         """Ends the pause after a failure."""
         self._backoff.succeeded()
@@ -147,9 +157,9 @@ class Pipeline:
     def _land(self, flight: Flight) -> None:
         self._remove(flight)
         assert flight.published_at is not None
-        if flight.published_to != self._published_to:
+        if flight.is_recalled or flight.published_to != self._published_to:
             self._parts.queue.ask_again()
-            return  # to a log that is gone: spooled still
+            return  # its payload, or the log, is gone: spooled still
         self._landed.append((flight.entry.delivery_id, flight.published_at))
         self._landed_bytes += flight.entry.size_bytes
         if not flight.header.is_complete:

@@ -7,6 +7,7 @@ again after a crash in the middle gives the same. It reads the one segment that 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edge_gateway.spool.entry import Entry, RecordKind, SpooledDelivery, decode_entry
@@ -50,14 +51,18 @@ def recover(
     recovered = Recovered()
     mark = read_mark(fs, mark_descriptor)
     segments = _open_segments(fs, layout, recovered)
+    older: list[SegmentTail] = []
     try:
         written = _find_written(fs, segments, mark, recovered)
         _settle_empty(fs, segments, written, segment_bytes, recovered)
-        _seal_older(fs, segments[: max(written, 0)], mark, recovered)
+        older.extend(_scan_older(fs, segments[: max(written, 0)], mark, recovered))
+        _tidy_objects(fs, layout, recovered)
+        _seal(older)
     finally:
         for segment in segments:
             segment.close()
-    _tidy_objects(fs, layout, recovered)
+        for tail in older:
+            tail.close()
     _tidy_free(fs, layout)
     return recovered
 
@@ -153,9 +158,9 @@ def _settle_empty(
             fs.unlink(segment.path)
 
 
-def _seal_older(
+def _scan_older(
     fs: FileSystem, segments: list[SegmentFile], mark: DurableMark | None, recovered: Recovered
-) -> None:
+) -> Iterator[SegmentTail]:
     """A segment is sealed before the next one is written, so this finds work only after damage."""
     for segment in segments:
         if segment.footer is not None:
@@ -164,11 +169,12 @@ def _seal_older(
         scan = _scan(fs, segment, mark, aside)
         recovered.external |= aside.external
         recovered.damaged += [*aside.damaged, f"{segment.path.name} had no footer"]
-        tail = _writable_tail(fs, segment, scan)
-        try:
-            tail.seal()
-        finally:
-            tail.close()
+        yield _writable_tail(fs, segment, scan)
+
+
+def _seal(tails: list[SegmentTail]) -> None:
+    for tail in tails:
+        tail.seal()
 
 
 def _tidy_objects(fs: FileSystem, layout: SpoolLayout, recovered: Recovered) -> None:
@@ -176,7 +182,6 @@ def _tidy_objects(fs: FileSystem, layout: SpoolLayout, recovered: Recovered) -> 
 
     Where records have rotted, one of them may have named it: then it is set aside, not deleted.
     """
-    is_changed = False
     for name in fs.names(layout.objects):
         if not name.endswith(UNFINISHED_SUFFIX):
             continue
@@ -189,9 +194,9 @@ def _tidy_objects(fs: FileSystem, layout: SpoolLayout, recovered: Recovered) -> 
         else:
             fs.unlink(layout.objects / name)
             recovered.objects_deleted += 1
-        is_changed = True
-    if is_changed:
-        fs.flush_directory(layout.objects)
+    # Changed or not: a killed process may have given names that it never flushed, and once the
+    # segment with their record is sealed nobody finds out which of the unfinished they were.
+    fs.flush_directory(layout.objects)
 
 
 def _tidy_free(fs: FileSystem, layout: SpoolLayout) -> None:

@@ -19,7 +19,7 @@ from contracts.example_catalog import examples_of
 from infra.broker import KafkaPublisher
 from infra.clock import SystemClock
 from infra.provision_topics import provision_topics
-from infra.seams import ConsumedRecord, OutgoingRecord
+from infra.seams import ConsumedRecord, OutgoingRecord, Publisher
 from infra.settings import KafkaSettings, Settings
 from infra.topic_tail import TopicTail
 from tests.engines import delete_topics, isolated_settings
@@ -95,9 +95,7 @@ def record(
     return OutgoingRecord(topic, key, value, ())
 
 
-def deliver(
-    publisher: KafkaPublisher, number: int, size_bytes: int, partition: int
-) -> InstanceReceived:
+def deliver(publisher: Publisher, number: int, size_bytes: int, partition: int) -> InstanceReceived:
     """Publishes the chunks of a delivery; its event names where they lie."""
     data = random.Random(number).randbytes(size_bytes)
     step = topics.CHUNK_BYTES_MAX

@@ -136,11 +136,11 @@ class DiskModel:
         """The directories that may be found afterwards: path → content."""
         writes, names = self.loose_writes, self.loose_names
         for some_writes in [*_selections(writes), *_torn(writes)]:
-            yield self._found(some_writes, [])
-            yield self._found(some_writes, names)
+            yield self.found(some_writes, [])
+            yield self.found(some_writes, names)
         for some_names in _selections(names):
-            yield self._found([], some_names)
-            yield self._found(writes, some_names)
+            yield self.found([], some_names)
+            yield self.found(writes, some_names)
 
     def _settle(self, directory: Path) -> None:
         """The last change that this directory flush covers settles the file's earlier ones too."""
@@ -156,7 +156,8 @@ class DiskModel:
             if place > last.get(change.file, (-1, None))[0]
         ]
 
-    def _found(self, writes: Sequence[Written], changes: Sequence[Named]) -> dict[Path, bytes]:
+    def found(self, writes: Sequence[Written], changes: Sequence[Named]) -> dict[Path, bytes]:
+        """The directory with these of the loose changes: path → content."""
         names = dict(self.names)
         names.update({change.file: change.path for change in changes})
         contents = {file: self.contents.get(file, bytearray()) for file, p in names.items() if p}

@@ -1,0 +1,56 @@
+"""What the simulation once found in the product, each as the few steps that showed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.world import World
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def test_a_republish_request_that_overtakes_the_acknowledgement_is_obeyed(world: World) -> None:
+    """It was taken for done, since the delivery was spooled still, and then forgotten.
+
+    The archive never read the event again, and only the payload's age brought it back: 12 h.
+    """
+    (delivery_id,) = world.send_study(1, [7_500])
+    world.gateway.forward(3)
+    world.bus.work()  # its chunks
+    world.gateway.forward(2)
+    world.bus.append_without_telling(8)  # its event: there, and not acknowledged
+    world.bus.expire_payload()
+    world.archive.step()
+    world.archive.step()
+    world.work(8)
+    assert world.ledger_ids(("archived",)) == [delivery_id]
+    world.heal_and_drain()
+
+
+@pytest.mark.parametrize("power", range(6))
+def test_an_object_survives_a_kill_then_a_full_segment_then_a_power_loss(
+    world: World, power: int
+) -> None:
+    """Its name was flushed before the segment was sealed only by the process that gave it.
+
+    The next one sealed without, and a power loss gave the name back under which recovery deletes
+    what no record of the last segment names.
+    """
+    world.send_study(1, [700])
+    world.bus.down_until = world.clock.monotonic() + 1_000
+    (stored,) = world.send_study(2, [12_000])
+    world.gateway.kill_receiver()
+    world.gateway.start_receiver()
+    world.send_study(3, [7_500] * 9)
+    world.gateway.lose_power(power)
+    world.gateway.start_receiver()
+    world.check()
+    world.heal_and_drain()
+    assert stored in world.bucket.members()
