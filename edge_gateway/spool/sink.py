@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -136,31 +138,24 @@ class DeliverySink:
         aborted (a stalled one may still become durable). This thread may be the one that
         flushes: at the deadline of SpoolStalled `when_stalled` is called then, from another one.
         """
-        self._require_open()
-        is_external = self._path is not None
-        delivery = deliver(
-            self._facts, self._size_bytes, self._hash.hexdigest(), quarantine_reason, is_external
-        )
-        if is_external:
-            self._on_disk("flushing a data set", self._flush_out)
-        buffer, self._buffer = self._buffer, bytearray()
-        self._is_open = False
-        budget = self._context.budget
-        pending = Pending(
-            delivery,
-            encode_entry(delivery),
-            body=() if is_external else (buffer,),
-            is_waited_for=True,
-            give_back=lambda: budget.give_back(len(buffer)),
-            when_stalled=self._when_stalled,
-        )
-        try:
+        delivery, pending = self._sealed(quarantine_reason)
+        with self._told_of_failure():
             self._context.committer.commit(pending)
-        except SpoolError as error:
-            self._after_failure(pending, error)
-            raise
         self._context.taken(self._size_bytes)
         return delivery
+
+    def submit(
+        self, quarantine_reason: str | None, when_finished: Callable[[], None]
+    ) -> Submission:
+        """Begins what `commit` does; `when_finished` is called, from another thread, at its end.
+
+        Raises as `commit`, and `when_finished` is not called then. A file of its own is flushed
+        before this returns: what waits is the record, and bytes within the memory budget.
+        """
+        delivery, pending = self._sealed(quarantine_reason, when_finished)
+        with self._told_of_failure():
+            self._context.committer.submit(pending)
+        return Submission(self, delivery, pending)
 
     def abort(self) -> None:
         """On return no memory and no file of this data set is left. Harmless after `commit`."""
@@ -170,6 +165,41 @@ class DeliverySink:
         self._context.budget.give_back(len(self._buffer))
         self._buffer = bytearray()
         self._drop_file()
+
+    def settle(self, delivery: SpooledDelivery, pending: Pending) -> SpooledDelivery:
+        """The end of `submit`, as `Submission.delivery` hands it on."""
+        with self._told_of_failure():
+            self._context.committer.require_flushed(pending)
+        self._context.taken(self._size_bytes)
+        return delivery
+
+    def deadline_s(self, pending: Pending) -> float:
+        """When a submitted record's time is over."""
+        return self._context.committer.deadline_s(pending)
+
+    def _sealed(
+        self, quarantine_reason: str | None, when_finished: Callable[[], None] | None = None
+    ) -> tuple[SpooledDelivery, Pending]:
+        self._require_open()
+        is_external = self._path is not None
+        delivery = deliver(
+            self._facts, self._size_bytes, self._hash.hexdigest(), quarantine_reason, is_external
+        )
+        if is_external:
+            self._on_disk("flushing a data set", self._flush_out)
+        buffer, self._buffer = self._buffer, bytearray()
+        self._is_open = False
+        budget, held_bytes = self._context.budget, len(buffer)
+        pending = Pending(
+            delivery,
+            encode_entry(delivery),
+            body=() if is_external else (buffer,),
+            is_waited_for=True,
+            give_back=lambda: budget.give_back(held_bytes),
+            when_stalled=self._when_stalled,
+            when_finished=when_finished,
+        )
+        return delivery, pending
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -221,8 +251,36 @@ class DeliverySink:
             self.abort()
             raise failure from error
 
-    def _after_failure(self, pending: Pending, error: SpoolError) -> None:
-        # Only a refusal is certain: a stalled record may still be written and name its object,
-        # and after a disk error recovery decides by what is on the disk.
-        if isinstance(error, SpoolFull) and not isinstance(error, SpoolStalled):
-            self._drop_file()
+    @contextmanager
+    def _told_of_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except SpoolError as error:
+            # Only a refusal is certain: a stalled record may still be written and name its object,
+            # and after a disk error recovery decides by what is on the disk.
+            if isinstance(error, SpoolFull) and not isinstance(error, SpoolStalled):
+                self._drop_file()
+            raise
+
+
+class Submission:
+    """A delivery between `DeliverySink.submit` and the flush that covers it. Used by one thread."""
+
+    def __init__(self, sink: DeliverySink, delivery: SpooledDelivery, pending: Pending) -> None:
+        self._sink = sink
+        self._delivery = delivery
+        self._pending = pending
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `delivery` may be asked for: its end is known, or its time is over."""
+        return self._pending.is_finished or time.monotonic() >= self.deadline_s
+
+    @property
+    def deadline_s(self) -> float:
+        """When its time is over (monotonic clock)."""
+        return self._sink.deadline_s(self._pending)
+
+    def delivery(self) -> SpooledDelivery:
+        """The delivery, durable. Raises as `DeliverySink.commit`; call it once, when it is over."""
+        return self._sink.settle(self._delivery, self._pending)
