@@ -31,9 +31,9 @@ class Committer:
 
     A thread that commits while nobody has the turn takes it: no other thread is woken for a lone
     association's flush. What gathers behind a flush is written by the first that waits there.
-    The committer's own thread writes records that no thread waits for, and is the watch: an
-    association that leads is in the kernel until its flush returns, so at its deadline
-    `when_stalled` is called in its place, while all others give up by themselves.
+    The committer's own thread writes records that no thread waits for, and is the watch: who leads
+    is in the kernel until its flush returns, so at its deadline `when_stalled` is called in its
+    place, while all others give up by themselves.
     """
 
     def __init__(self, log: SpoolLog, limits: SpoolLimits, health: SpoolHealth) -> None:
@@ -82,16 +82,14 @@ class Committer:
             self._lead(pending)
         if pending.is_given_up:
             raise self._stalled()
-        if not pending.is_finished:
-            # It led when the spool broke, and who fails the queue has taken it, but not told it.
+        if not pending.is_finished:  # it led when the spool broke, and was taken but not told
             raise SpoolBroken(self._health.broken or "the record was not written")
         pending.require_written()
 
     def submit(self, pending: Pending) -> None:
-        """Queues a record whose `when_finished` is set, and returns; the thread writes it at once.
+        """Queues a record whose `when_finished` is set; the thread writes it at once.
 
-        Raises SpoolBroken, and SpoolFull when the queue stays full: `when_finished` is not called
-        then, but `give_back` is.
+        Raises as `append`: `when_finished` is not called then, but `give_back` is.
         """
         try:
             with self._changed:

@@ -9,6 +9,7 @@ from load.hostile.raw_peer import (
     AC,
     P_DATA,
     RawPeer,
+    UnexpectedAnswer,
     data_set,
     item,
     message,
@@ -56,13 +57,17 @@ def request(number: int, padding: int = 0) -> bytes:
 
 
 def answers(peer: RawPeer, count: int) -> list[tuple[int, int]]:
-    """Message id and status of the next `count` answers, in their order."""
+    """Message id and status of the next `count` answers, in their order.
+
+    Raises UnexpectedAnswer, an OSError, where something else comes.
+    """
     return [_answer(peer) for _ in range(count)]
 
 
 def _answer(peer: RawPeer) -> tuple[int, int]:
     kind, body = peer.read_pdu()
-    assert kind == P_DATA, f"PDU type {kind} instead of an answer"
+    if kind != P_DATA:
+        raise UnexpectedAnswer(f"PDU type {kind} instead of an answer")
     return _value(body, 0x0120), _value(body, 0x0900)
 
 
