@@ -245,7 +245,6 @@ class Committer:
             while self._queue and len(batch) < BATCH_RECORDS_MAX and size_bytes < BATCH_BYTES_MAX:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
-            # What is left goes on pressing.
             self._is_pressed = self._is_pressed and bool(self._queue)
             if was_full:
                 self._changed.notify_all()

@@ -8,7 +8,6 @@ Must not look into the data set.
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,32 +28,8 @@ from edge_gateway.spool.filesystem import CREATE_NEW, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.limits import SpoolLimits
+from edge_gateway.spool.memory import HeldBytes, MemoryBudget
 from edge_gateway.spool.pending import Pending
-
-
-class MemoryBudget:
-    """Bytes that all unflushed data sets together may hold in memory."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._lock = threading.Lock()
-        self._bytes_max = bytes_max
-        self._taken_bytes = 0
-
-    @property
-    def taken_bytes(self) -> int:
-        return self._taken_bytes
-
-    def take(self, size_bytes: int) -> bool:
-        """Whether there was room; never waits, the disk is the way out."""
-        with self._lock:
-            if self._taken_bytes + size_bytes > self._bytes_max:
-                return False
-            self._taken_bytes += size_bytes
-            return True
-
-    def give_back(self, size_bytes: int) -> None:
-        with self._lock:
-            self._taken_bytes -= size_bytes
 
 
 class SinkContext:
@@ -76,7 +51,7 @@ class SinkContext:
         self.health = health
         self.taken = taken
         self.committer = committer
-        self.budget = MemoryBudget(limits.memory_bytes_max)
+        self.budget = MemoryBudget(limits)
 
 
 class DeliverySink:
@@ -92,7 +67,7 @@ class DeliverySink:
         self._facts = facts
         self._hash = hashlib.sha256()
         self._size_bytes = 0
-        self._buffer = bytearray()
+        self._held = HeldBytes()
         self._descriptor: int | None = None
         self._path: Path | None = None
         self._is_open = True
@@ -124,7 +99,7 @@ class DeliverySink:
             self.abort()
             raise ObjectTooLarge(f"data set above {self._context.limits.object_bytes_max} bytes")
         if self._path is None and self._fits_memory(len(view)):
-            self._buffer += view
+            self._held.append(view)
         else:
             self._on_disk("writing a data set", lambda: self._write_out(view))
         self._hash.update(view)
@@ -162,8 +137,7 @@ class DeliverySink:
         if not self._is_open:
             return
         self._is_open = False
-        self._context.budget.give_back(len(self._buffer))
-        self._buffer = bytearray()
+        self._let_go_of_memory()
         self._drop_file()
 
     def settle(self, delivery: SpooledDelivery, pending: Pending) -> SpooledDelivery:
@@ -187,13 +161,14 @@ class DeliverySink:
         )
         if is_external:
             self._on_disk("flushing a data set", self._flush_out)
-        buffer, self._buffer = self._buffer, bytearray()
+        held, self._held = self._held, HeldBytes()
         self._is_open = False
-        budget, held_bytes = self._context.budget, len(buffer)
+        budget, held_bytes = self._context.budget, held.size_bytes
+        budget.note_whole(held_bytes)
         pending = Pending(
             delivery,
             encode_entry(delivery),
-            body=() if is_external else (buffer,),
+            body=held.parts,
             is_waited_for=True,
             give_back=lambda: budget.give_back(held_bytes),
             when_stalled=self._when_stalled,
@@ -207,9 +182,15 @@ class DeliverySink:
         self._context.health.require()
 
     def _fits_memory(self, length_bytes: int) -> bool:
-        if len(self._buffer) + length_bytes > self._context.limits.inline_bytes_max:
+        held_bytes = self._held.size_bytes
+        if held_bytes + length_bytes > self._context.limits.inline_bytes_max:
             return False
-        return self._context.budget.take(length_bytes)
+        return self._context.budget.take(length_bytes, held_bytes)
+
+    def _let_go_of_memory(self) -> None:
+        held_bytes, self._held = self._held.size_bytes, HeldBytes()
+        self._context.budget.note_whole(held_bytes)
+        self._context.budget.give_back(held_bytes)
 
     def _write_out(self, view: memoryview) -> None:
         fs = self._context.fs
@@ -217,9 +198,8 @@ class DeliverySink:
             path = self._context.layout.unfinished_object(self._facts.delivery_id)
             self._descriptor = fs.open(path, CREATE_NEW)
             self._path = path
-            fs.write_at(self._descriptor, [self._buffer], 0)
-            self._context.budget.give_back(len(self._buffer))
-            self._buffer = bytearray()
+            fs.write_at(self._descriptor, self._held.parts, 0)
+            self._let_go_of_memory()
         fs.write_at(self._descriptor, [view], self._size_bytes)
 
     def _flush_out(self) -> None:

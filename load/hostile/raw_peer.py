@@ -94,9 +94,11 @@ def store_command(
     return element(0, struct.pack("<I", len(body))) + body
 
 
-def data_set(instance: bytes = b"1.2.3.4.5", padding: int = 0) -> bytes:
-    """An implicit VR data set of a CT, with `padding` bytes of pixel data."""
-    body = element(0x0016, even(CT.encode()), 8) + element(0x0018, even(instance), 8)
+def data_set(
+    instance: bytes = b"1.2.3.4.5", padding: int = 0, sop_class: bytes = CT.encode()
+) -> bytes:
+    """An implicit VR data set, of a CT by default, with `padding` bytes of pixel data."""
+    body = element(0x0016, even(sop_class), 8) + element(0x0018, even(instance), 8)
     body += element(0x000D, even(b"1.2.3"), 0x20)
     return body + (element(0x0010, bytes(padding), 0x7FE0) if padding else b"")
 

@@ -59,12 +59,10 @@ class ReceiveProcess:
         tree = local_stack_tree(directory, 0)
         gateway = tree["gateways"]["north"]
         self.port, self._http_port = free_ports(2)
+        spool = {"directory": str(directory / "spool"), "segment_bytes": 4 * MIB}
+        spool |= {"free_bytes_min": 0} | overrides.pop("spool", {})
         gateway |= {"dicom_port": self.port, "http_port": self._http_port} | overrides
-        gateway["spool"] = {
-            "directory": str(directory / "spool"),
-            "segment_bytes": 4 * MIB,
-            "free_bytes_min": 0,
-        }
+        gateway["spool"] = spool
         tree["gateways"] = {"north": gateway}
         tree["kafka"]["bootstrap_servers"] = f"127.0.0.1:{NOWHERE}"
         self.settings = directory / "settings.toml"
