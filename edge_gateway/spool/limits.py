@@ -51,7 +51,8 @@ class SpoolLimits:
     object_in_memory_bytes_max: int = 4 * MIB
     memory_bytes_max: int = 256 * MIB
     arriving_bytes_max: int = 4 * MIB
-    spilled_from_bytes: int = 768 * KIB
+    # Above a CT image of 512 x 512.
+    spilled_from_bytes: int = 640 * KIB
     object_bytes_max: int = 4 * GIB
     spool_bytes_max: int | None = None
     free_bytes_min: int | None = None

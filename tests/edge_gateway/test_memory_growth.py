@@ -138,7 +138,7 @@ def process(tmp_path: Path) -> Iterator[ReceiveProcess]:
 
 
 def test_a_few_large_objects_at_once_cost_a_few_megabytes(process: ReceiveProcess) -> None:
-    count, size_bytes = 8, 32 * MIB
+    count, size_bytes = 4, 64 * MIB
     grown_kib = growth_kib(process, count, size_bytes)
     print(f"{count} x {size_bytes // MIB} MiB in flight: {grown_kib} KiB more at the peak")
     assert arrived_whole(process, count, size_bytes)
