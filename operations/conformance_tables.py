@@ -170,8 +170,10 @@ def character_set_terms() -> list[str]:
 def setting_rows() -> list[str]:
     """The settings of a gateway that a peer notices, with their defaults."""
     gateway = default_gateway()
-    shown = ("bind", "dicom_port", "associations_max", "pdu_bytes_max", "idle_timeout_s")
-    shown += ("operations_window_max",)
+    shown = (
+        *("bind", "dicom_port", "associations_max", "pdu_bytes_max", "idle_timeout_s"),
+        "operations_window_max",
+    )
     return rows(
         ("setting of `gateways.NAME`", "default"),
         (
