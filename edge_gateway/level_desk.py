@@ -16,6 +16,7 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.levels import (
     CONNECTIONS_MAX,
     MESSAGE_BYTES_MAX,
+    QUESTIONS_OPEN_MAX,
     Level,
     Question,
     Standing,
@@ -27,8 +28,6 @@ from edge_gateway.progress_rows import DeliveryState
 from infra.clock import Clock
 from infra.telemetry import logger
 
-# More than associations there can be, each of which waits for one delivery.
-OPEN_MAX = 8_192
 MESSAGES_PER_STEP = 256
 _LOG = logger("levels")
 
@@ -110,7 +109,7 @@ class LevelDesk:
             except OSError:
                 message = b""
             question = decode_question(message)
-            if question is None or len(self._open) >= OPEN_MAX:
+            if question is None or len(self._open) >= QUESTIONS_OPEN_MAX:
                 self._drop(connection)
                 return
             until = self._clock.monotonic() + question.within_ms / 1000

@@ -22,6 +22,8 @@ from edge_gateway.progress_rows import DeliveryState
 SOCKET_NAME = "levels.socket"
 MESSAGE_BYTES_MAX = 256
 CONNECTIONS_MAX = 64
+# More than there usually are: an association may wait for as many as its window is wide.
+QUESTIONS_OPEN_MAX = 8_192
 _ON_THE_BUS = frozenset(
     (DeliveryState.PUBLISHED, DeliveryState.ARCHIVED, DeliveryState.QUARANTINED)
 )

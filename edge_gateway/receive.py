@@ -176,6 +176,7 @@ def association_limits(gateway: GatewaySettings) -> AssociationLimits:
         pdu_bytes_max=gateway.pdu_bytes_max,
         object_bytes_max=gateway.spool.object_bytes_max,
         idle_timeout_s=gateway.idle_timeout_s,
+        operations_window_max=gateway.operations_window_max,
     )
 
 

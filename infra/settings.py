@@ -132,6 +132,7 @@ class GatewaySettings(Section):
     associations_max: int = Field(default=256, ge=1, le=4096)
     pdu_bytes_max: int = Field(default=256 * 1024, ge=16 * 1024, le=4 * MIB)
     idle_timeout_s: int = Field(default=600, ge=5)
+    operations_window_max: int = Field(default=16, ge=1, le=256)
     published_unarchived_bytes_max: int = Field(default=GIB, ge=MIB)
     publish_in_flight_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     state_interval_s: float = Field(default=10.0, gt=0, le=60)

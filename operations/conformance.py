@@ -13,6 +13,7 @@ from edge_gateway.association.contexts import VERIFICATION
 from edge_gateway.association.limits import CONTEXTS_MAX, SYNTAXES_READ_MAX
 from edge_gateway.association.pdu import APPLICATION_CONTEXT_UID
 from edge_gateway.association.tls import TLS_1_2_CIPHERS
+from edge_gateway.association.user_information import STORAGE_INFORMATION
 from edge_gateway.commitment.request import PUSH_MODEL, PUSH_MODEL_INSTANCE, TRANSFER_SYNTAXES
 from edge_gateway.commitment.verdict import FailureReason
 from infra.settings_commitment import CommitmentSettings
@@ -127,12 +128,32 @@ def _acceptor() -> list[str]:
                 ("implementation version name", f"`{IMPLEMENTATION_VERSION_NAME}`"),
                 ("presentation contexts, at most", CONTEXTS_MAX),
                 ("transfer syntaxes read of one context", f"the first {SYNTAXES_READ_MAX}"),
-                ("asynchronous operations window", "not negotiated: one operation at a time"),
-                ("SCP/SCU role selection", "not negotiated: the default roles"),
-                ("user identity", "not read"),
-                ("extended negotiation", "not read"),
+                (
+                    "asynchronous operations window",
+                    f"operations invoked: what is proposed, {tables.window_max()} at most "
+                    "(`operations_window_max`), also where it is unlimited; performed: 1",
+                ),
+                ("SCP/SCU role selection", "the SCU role is accepted, the SCP role never"),
+                (
+                    "SOP class extended negotiation",
+                    "of storage classes: level 2 (full), digital signatures of level 3, "
+                    f"no coercion (`{STORAGE_INFORMATION.hex(' ')}`)",
+                ),
+                ("SOP class common extended negotiation", "read over; it has no answer"),
+                ("user identity", "not supported: never answered, whatever response is requested"),
             ),
         ),
+        "A context of a SOP class for which a peer proposes the SCP role alone is refused with",
+        "result 1 (user-rejection): it would have no role in it.",
+        "",
+        "Within its window a peer may send further C-STORE requests before earlier ones are",
+        "answered. Each is answered once, with its own Message ID Being Responded To, when its own",
+        "data set is where the level wants it; so answers may come in another order than the",
+        "requests. What a peer sends beyond its window is not read before an answer is out. A",
+        "Message ID of an operation that is still open ends the association with A-ABORT. A",
+        "release is answered after all operations that are open; what an abort or a lost",
+        "connection finds open is stored and not answered.",
+        "",
         "### 4.2 Association rejection",
         "",
         *tables.reject_rows(),

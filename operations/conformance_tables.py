@@ -132,6 +132,11 @@ def limit_rows() -> list[str]:
     )
 
 
+def window_max() -> int:
+    """How many operations an association may have open at once by default."""
+    return association_limits(default_gateway()).operations_window_max
+
+
 def stored_statuses() -> list[str]:
     """The statuses that our sender takes for stored; a range is named by its ends."""
     stored = {value for value in range(0x10000) if status.is_stored(value)}
@@ -165,7 +170,10 @@ def character_set_terms() -> list[str]:
 def setting_rows() -> list[str]:
     """The settings of a gateway that a peer notices, with their defaults."""
     gateway = default_gateway()
-    shown = ("bind", "dicom_port", "associations_max", "pdu_bytes_max", "idle_timeout_s")
+    shown = (
+        *("bind", "dicom_port", "associations_max", "pdu_bytes_max", "idle_timeout_s"),
+        "operations_window_max",
+    )
     return rows(
         ("setting of `gateways.NAME`", "default"),
         (

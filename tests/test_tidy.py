@@ -49,7 +49,7 @@ BROAD_EXCEPT_IN = {
     "consumers/runner.py",
     "consumers/__main__.py",
     "edge_gateway/__main__.py",
-    "edge_gateway/intake.py",
+    "edge_gateway/store_intake.py",
     "infra/schema_registry.py",
     "infra/engines",
 }

@@ -19,12 +19,13 @@ from edge_gateway.association.connection import (
     DeadlinePassed,
     Stopping,
 )
-from edge_gateway.association.contexts import answer_context
+from edge_gateway.association.contexts import answer_context, is_stored
 from edge_gateway.association.limits import PEER_PDU_BYTES_MIN, AssociationLimits
 from edge_gateway.association.log_budget import LogBudget
 from edge_gateway.association.pdu import (
     APPLICATION_CONTEXT_UID,
     AbortReason,
+    AnsweredContext,
     AssociateRequest,
     ContextResult,
     ProtocolError,
@@ -34,13 +35,15 @@ from edge_gateway.association.pdu import (
     encode_associate_reject,
 )
 from edge_gateway.association.pdu_reader import PduReader
-from edge_gateway.association.session import PeerAborted, Session
+from edge_gateway.association.session import Negotiated, PeerAborted, Session
 from edge_gateway.association.tls import TlsCertificates, identities_of
+from edge_gateway.association.user_information import encode_answers
 from edge_gateway.association.waiting_room import WaitingRoom
 from edge_gateway.commitment.intake import ActionDesk
-from edge_gateway.intake import AssociationIntake, Intake, Peer
+from edge_gateway.intake import AssociationIntake, Intake
 from edge_gateway.levels import Level
 from edge_gateway.spool import Ending
+from edge_gateway.store_request import Peer
 from infra.telemetry import logger
 
 _LOG = logger("association")
@@ -76,6 +79,8 @@ class Acceptor:
             self._tell(encode_abort(fault.reason))
         except DeadlinePassed:
             self._warn("silent", "no whole A-ASSOCIATE-RQ in time")
+        except OSError:
+            self._warn("descriptors", "none left for the bell of an association")
         except (ConnectionLost, Stopping):
             pass  # ends before it began, as port checks do: nothing to tell, nothing was promised
         finally:
@@ -120,37 +125,57 @@ class Acceptor:
         actions, calling = self._parts.actions, request.calling_ae_title
         serves_commitment = actions.serves(calling)
         contexts = tuple(
-            answer_context(proposed, serves_commitment=serves_commitment)
+            answer_context(
+                proposed,
+                serves_commitment=serves_commitment,
+                has_role=not request.user.is_left_without_a_role(proposed.abstract_syntax),
+            )
             for proposed in request.contexts
         )
-        accept = encode_associate_accept(
-            request,
-            contexts,
-            self._parts.limits.pdu_bytes_max,
-            (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+        negotiated = Negotiated(
+            contexts={
+                context.context_id: context
+                for context in contexts
+                if context.result == ContextResult.ACCEPTANCE
+            },
+            peer_pdu_bytes_max=request.user.pdu_bytes_max,
+            window=request.user.window(self._parts.limits.operations_window_max),
         )
         session = Session(
             self._connection,
             self._reader,
             self._parts.limits,
-            {
-                context.context_id: context
-                for context in contexts
-                if context.result == ContextResult.ACCEPTANCE
-            },
-            request.pdu_bytes_max,
+            negotiated,
             begin_action=partial(actions.begin, calling) if serves_commitment else None,
         )
         peer = self._peer(request, admitted)
         intake = self._parts.intake.open_association(peer, self._connection.cut)
         ending = Ending.LOST
         try:
+            accept = self._accept(request, contexts, negotiated)
             self._connection.send(accept, time.monotonic() + self._parts.limits.send_timeout_s)
             ending = self._run(session, intake)
         except (ConnectionLost, DeadlinePassed):
             ending = Ending.LOST
         finally:
+            session.close()
             self._note_end(intake, ending)
+
+    def _accept(
+        self,
+        request: AssociateRequest,
+        contexts: tuple[AnsweredContext, ...],
+        negotiated: Negotiated,
+    ) -> bytes:
+        accepted = [context.abstract_syntax for context in negotiated.contexts.values()]
+        storage = [uid for uid in accepted if is_stored(uid)]
+        return encode_associate_accept(
+            request,
+            contexts,
+            self._parts.limits.pdu_bytes_max,
+            (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            encode_answers(request.user, accepted, storage, negotiated.window),
+        )
 
     def _run(self, session: Session, intake: AssociationIntake) -> Ending:
         try:
@@ -187,8 +212,8 @@ class Acceptor:
             calling_ae_title=request.calling_ae_title,
             called_ae_title=request.called_ae_title,
             address=self._connection.address,
-            implementation_class_uid=request.implementation_class_uid,
-            implementation_version_name=request.implementation_version_name,
+            implementation_class_uid=request.user.implementation_class_uid,
+            implementation_version_name=request.user.implementation_version_name,
             mismatch=admitted.rule.mismatch,
             level=Level(admitted.rule.level),
             answer_within_ms=admitted.rule.answer_within_ms,
@@ -220,6 +245,6 @@ def _check_protocol(request: AssociateRequest) -> Refusal | None:
         return Refusal(status.UNSUPPORTED_VERSION, "protocol version 1 not offered")
     if request.application_context != APPLICATION_CONTEXT_UID:
         return Refusal(status.UNSUPPORTED_APPLICATION_CONTEXT, "unknown application context")
-    if 0 < request.pdu_bytes_max < PEER_PDU_BYTES_MIN:
+    if 0 < request.user.pdu_bytes_max < PEER_PDU_BYTES_MIN:
         return Refusal(status.PDU_TOO_SMALL, "maximum length too small")
     return None

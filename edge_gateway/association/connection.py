@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from edge_gateway.association.limits import LINGER_BYTES_MAX
 
@@ -54,6 +55,20 @@ class StopSignal:
         self._write_end.close()
 
 
+class Errand(Protocol):
+    """What a connection's thread also does while it waits for the peer's bytes."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to do."""
+
+    @property
+    def due_s(self) -> float:
+        """When there is something to do in any case; infinity for never."""
+
+    def attend(self) -> None:
+        """Does it; it may send, and must not receive."""
+
+
 class Connection:
     """A non-blocking socket with deadlines (seconds of the monotonic clock).
 
@@ -64,8 +79,15 @@ class Connection:
         connected.setblocking(False)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = address
+        # None: nothing else to do while waiting.
+        self.errand: Errand | None = None
         self._socket = connected
         self._stop = stop
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the gateway is going down."""
+        return self._stop is not None and self._stop.is_set
 
     def handshake(
         self, context: ssl.SSLContext, deadline: float, server_name: str | None = None
@@ -93,14 +115,39 @@ class Connection:
 
     def receive_into(self, buffer: memoryview, deadline: float, is_idle: bool) -> int:
         """Reads at least one byte. Raises ConnectionLost, DeadlinePassed, Stopping (when idle)."""
-        if is_idle and self._stop is not None and self._stop.is_set:
+        if is_idle and self.is_stopping:
             raise Stopping("gateway is stopping")
         count = self._until_done(
-            lambda: self._socket.recv_into(buffer), select.POLLIN, deadline, is_idle
+            lambda: self._socket.recv_into(buffer),
+            select.POLLIN,
+            deadline,
+            is_idle,
+            errand=self.errand,
         )
         if not count:
             raise ConnectionLost("peer closed the connection")
         return count
+
+    def await_errand(self, *, is_listening: bool) -> bool:
+        """Waits until the errand is due and attends to it; whether the peer spoke meanwhile.
+
+        Without `is_listening` what the peer says is left where it is. Raises ConnectionLost where
+        the connection is gone, whether it is listened to or not.
+        """
+        errand = self.errand
+        assert errand is not None
+        if is_listening and isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
+        try:
+            self._acknowledge_at_once()
+            poller.register(self._socket, select.POLLIN if is_listening else 0)
+        except (ValueError, OSError) as cause:
+            raise ConnectionLost("connection gone") from cause
+        heard = self._attend_by(poller, errand, float("inf"))
+        if not is_listening and heard & (select.POLLHUP | select.POLLERR):
+            raise ConnectionLost("connection gone")
+        return bool(heard)
 
     def send(self, data: bytes | bytearray, deadline: float) -> None:
         """Hands every byte to the kernel, in one write where it takes them."""
@@ -154,7 +201,12 @@ class Connection:
         self._socket.close()
 
     def _until_done(
-        self, attempt: Callable[[], int | None], events: int, deadline: float, is_idle: bool
+        self,
+        attempt: Callable[[], int | None],
+        events: int,
+        deadline: float,
+        is_idle: bool,
+        errand: Errand | None = None,
     ) -> int:
         while True:
             try:
@@ -167,16 +219,35 @@ class Connection:
                 wanted = select.POLLOUT
             except (OSError, ValueError) as cause:
                 raise ConnectionLost(f"connection broke: {_fault(cause)}") from cause
-            self._wait(wanted, deadline, is_idle)
+            self._wait(wanted, deadline, is_idle, errand)
 
-    def _wait(self, events: int, deadline: float, is_idle: bool) -> None:
+    def _acknowledge_at_once(self) -> None:
+        if _QUICKACK is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def _attend_by(self, poller: select.poll, errand: Errand, deadline: float) -> int:
+        """What the socket of `poller` has to say, by `deadline`; the errand is attended to."""
+        poller.register(errand, select.POLLIN)
+        until_s = min(deadline, errand.due_s)
+        remaining_s = max(0.0, until_s - time.monotonic())
+        ready = dict(poller.poll(None if remaining_s == float("inf") else remaining_s * 1000))
+        if errand.fileno() in ready or time.monotonic() >= errand.due_s:
+            errand.attend()
+        return ready.get(self._socket.fileno(), 0)
+
+    def _wait(self, events: int, deadline: float, is_idle: bool, errand: Errand | None) -> None:
         poller = select.poll()
         try:
-            if _QUICKACK is not None and events == select.POLLIN:
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            if events == select.POLLIN:
+                self._acknowledge_at_once()
             poller.register(self._socket, events)
         except (ValueError, OSError) as cause:
             raise ConnectionLost("connection gone") from cause
+        if errand is not None and not is_idle:
+            while not self._attend_by(poller, errand, deadline):
+                if time.monotonic() >= deadline:
+                    raise DeadlinePassed("peer did not speak in time")
+            return
         stop = self._stop if is_idle else None
         if stop is not None:
             poller.register(stop, select.POLLIN)

@@ -28,6 +28,11 @@ _DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1", "1.2.8
 LAST_CHOICE_SYNTAXES = _DEFLATED | {_EXPLICIT_VR_BIG_ENDIAN}
 
 
+def is_stored(abstract_syntax: str) -> bool:
+    """Whether a C-STORE may come in an accepted context of this abstract syntax."""
+    return abstract_syntax not in (VERIFICATION, PUSH_MODEL)
+
+
 @lru_cache(maxsize=4096)
 def is_storage(abstract_syntax: str) -> bool:
     """Whether C-STORE is what this abstract syntax is for.
@@ -57,10 +62,10 @@ def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
 
 
 def answer_context(
-    proposed: ProposedContext, *, serves_commitment: bool = False
+    proposed: ProposedContext, *, serves_commitment: bool = False, has_role: bool = True
 ) -> AnsweredContext:
     """Our answer to one proposed context: storage, Verification and, for a peer that may ask,
-    storage commitment.
+    storage commitment. `has_role`: the roles that the peer proposes for it leave it one.
     """
     offered: Iterable[str] = proposed.transfer_syntaxes
     is_commitment = serves_commitment and proposed.abstract_syntax == PUSH_MODEL
@@ -74,6 +79,8 @@ def answer_context(
         result = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
     elif transfer_syntax is None:
         result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+    elif not has_role:
+        result = ContextResult.USER_REJECTION
     return AnsweredContext(
         context_id=proposed.context_id,
         result=result,

@@ -53,5 +53,8 @@ class AssociationLimits:
     send_timeout_s: float = 60.0
     linger_timeout_s: float = 2.0
     drain_timeout_s: float = 10.0
+    # Operations of one association that may be open at once, where the peer asks for more than
+    # one (PS3.7 D.3.3.3). What they hold in memory counts against the spool's budget.
+    operations_window_max: int = 16
     pending_max: int = 512
     pending_per_address_max: int = 64

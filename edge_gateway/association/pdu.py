@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from edge_gateway.association.items import ae_title, encode_item, uid_text
 from edge_gateway.association.limits import CONTEXTS_MAX, PDV_HEADER_BYTES, SYNTAXES_READ_MAX
+from edge_gateway.association.user_information import UserInformation, decode_user_information
 
 APPLICATION_CONTEXT_UID = "1.2.840.10008.3.1.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _FIXED_REQUEST_BYTES = 68
-_UID_BYTES_MAX = 64
 
 
 class PduType(IntEnum):
@@ -44,6 +45,7 @@ class ContextResult(IntEnum):
     """Result of one presentation context (PS3.8 table 9-18)."""
 
     ACCEPTANCE = 0
+    USER_REJECTION = 1
     ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
     TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
@@ -87,7 +89,6 @@ class AssociateRequest:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2). An AE title that no node may have is ''.
 
     `fixed_fields` are the titles and reserved bytes, which the A-ASSOCIATE-AC gives back.
-    `pdu_bytes_max` is what the peer can take: 0 means no limit.
     """
 
     protocol_version: int
@@ -95,17 +96,8 @@ class AssociateRequest:
     calling_ae_title: str
     application_context: str
     contexts: tuple[ProposedContext, ...]
-    pdu_bytes_max: int
-    implementation_class_uid: str
-    implementation_version_name: str
+    user: UserInformation
     fixed_fields: bytes
-
-
-@dataclass(slots=True)
-class _UserInformation:
-    pdu_bytes_max: int = 0
-    implementation_class_uid: str = ""
-    implementation_version_name: str = ""
 
 
 def decode_associate_request(body: bytes) -> AssociateRequest:
@@ -114,14 +106,14 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         raise InvalidPdu("A-ASSOCIATE-RQ shorter than its fixed fields")
     application_context = ""
     contexts: list[ProposedContext] = []
-    user = _UserInformation()
+    user = UserInformation()
     for item_type, value in _items(body, _FIXED_REQUEST_BYTES):
         if item_type == 0x10:
-            application_context = _uid(value)
+            application_context = uid_text(value)
         elif item_type == 0x20:
             contexts.append(_proposed_context(value))
         elif item_type == 0x50:
-            user = _user_information(value)
+            user = decode_user_information(_items(value, 0))
     _check_contexts(contexts)
     return AssociateRequest(
         protocol_version=int.from_bytes(body[0:2], "big"),
@@ -129,21 +121,9 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         calling_ae_title=ae_title(body[20:36]),
         application_context=application_context,
         contexts=tuple(contexts),
-        pdu_bytes_max=user.pdu_bytes_max,
-        implementation_class_uid=user.implementation_class_uid,
-        implementation_version_name=user.implementation_version_name,
+        user=user,
         fixed_fields=bytes(body[4:_FIXED_REQUEST_BYTES]),
     )
-
-
-def ae_title(field: bytes) -> str:
-    """The AE title in a 16-byte field, or '' where it is none (PS3.5 6.2, VR AE).
-
-    Leading and trailing spaces do not count; NUL padding is tolerated because devices send it.
-    """
-    text = field.rstrip(b"\0").decode("latin-1").strip(" ")
-    is_valid = all(" " <= character <= "~" and character != "\\" for character in text)
-    return text if is_valid else ""
 
 
 def encode_associate_accept(
@@ -151,20 +131,24 @@ def encode_associate_accept(
     contexts: tuple[AnsweredContext, ...],
     pdu_bytes_max: int,
     implementation: tuple[str, str],
+    answers: bytes = b"",
 ) -> bytes:
-    """An A-ASSOCIATE-AC (PS3.8 9.3.3). `implementation` is our class UID and version name."""
+    """An A-ASSOCIATE-AC (PS3.8 9.3.3). `implementation` is our class UID and version name,
+    `answers` are the sub-items that answer the peer's user information.
+    """
     class_uid, version_name = implementation
     user_information = (
-        _item(0x51, struct.pack(">I", pdu_bytes_max))
-        + _item(0x52, class_uid.encode("ascii"))
-        + _item(0x55, version_name.encode("ascii"))
+        encode_item(0x51, struct.pack(">I", pdu_bytes_max))
+        + encode_item(0x52, class_uid.encode("ascii"))
+        + encode_item(0x55, version_name.encode("ascii"))
+        + answers
     )
     body = (
         struct.pack(">HH", 1, 0)
         + request.fixed_fields
-        + _item(0x10, APPLICATION_CONTEXT_UID.encode("ascii"))
+        + encode_item(0x10, APPLICATION_CONTEXT_UID.encode("ascii"))
         + b"".join(_answered_context(context) for context in contexts)
-        + _item(0x50, user_information)
+        + encode_item(0x50, user_information)
     )
     return encode_pdu(PduType.ASSOCIATE_AC, body)
 
@@ -247,15 +231,6 @@ def _items(body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
         position = finish
 
 
-def _item(item_type: int, value: bytes) -> bytes:
-    return struct.pack(">BBH", item_type, 0, len(value)) + value
-
-
-def _uid(value: bytes) -> str:
-    # Beyond 64 characters it is no UID whatever it says; the cut keeps our answers small.
-    return value.rstrip(b"\0 ").decode("latin-1")[: _UID_BYTES_MAX + 1]
-
-
 def _proposed_context(value: bytes) -> ProposedContext:
     if len(value) < 4:
         raise InvalidPdu("presentation context shorter than its fixed fields")
@@ -263,9 +238,9 @@ def _proposed_context(value: bytes) -> ProposedContext:
     transfer_syntaxes: list[str] = []
     for item_type, item in _items(value, 4):
         if item_type == 0x30:
-            abstract_syntax = _uid(item)
+            abstract_syntax = uid_text(item)
         elif item_type == 0x40 and len(transfer_syntaxes) < SYNTAXES_READ_MAX:
-            transfer_syntaxes.append(_uid(item))
+            transfer_syntaxes.append(uid_text(item))
     return ProposedContext(value[0], abstract_syntax, tuple(transfer_syntaxes))
 
 
@@ -277,20 +252,6 @@ def _check_contexts(contexts: list[ProposedContext]) -> None:
         raise InvalidPdu("even presentation context id")
 
 
-def _user_information(value: bytes) -> _UserInformation:
-    # Other items (roles, asynchronous window, identity, extended negotiation) are optional:
-    # not answering them means the defaults (PS3.7 D.3.3).
-    user = _UserInformation()
-    for item_type, item in _items(value, 0):
-        if item_type == 0x51 and len(item) == 4:
-            user.pdu_bytes_max = int.from_bytes(item, "big")
-        elif item_type == 0x52:
-            user.implementation_class_uid = _uid(item)
-        elif item_type == 0x55:
-            user.implementation_version_name = ae_title(item[:16])
-    return user
-
-
 def _answered_context(context: AnsweredContext) -> bytes:
     head = bytes((context.context_id, 0, context.result, 0))
-    return _item(0x21, head + _item(0x40, context.transfer_syntax.encode("ascii")))
+    return encode_item(0x21, head + encode_item(0x40, context.transfer_syntax.encode("ascii")))

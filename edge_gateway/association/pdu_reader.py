@@ -39,6 +39,11 @@ class PduReader:
         self._start = 0
         self._end = 0
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether something was read already that no PDU was taken from."""
+        return self._start < self._end
+
     def read_request(self, deadline: float) -> bytes:
         """The body of the A-ASSOCIATE-RQ that a connection has to begin with.
 

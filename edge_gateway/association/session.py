@@ -1,13 +1,16 @@
 """An established association, acceptor's side: DIMSE messages in, responses out (PS3.7, PS3.8).
 
 Invariant: fragments are handed on as they come and never gathered (a command set aside); what
-breaks the protocol ends this association and nothing else. Must not decide a storage status.
+breaks the protocol ends this association and nothing else. A peer that negotiated no window is
+answered before anything more is read from it; one that did, before it is read beyond its window.
+Must not decide a storage status.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from edge_gateway import status
 from edge_gateway.association.command_set import (
@@ -17,13 +20,15 @@ from edge_gateway.association.command_set import (
     encode_response,
 )
 from edge_gateway.association.connection import Connection
-from edge_gateway.association.contexts import VERIFICATION, is_storage
+from edge_gateway.association.contexts import VERIFICATION, is_storage, is_stored
 from edge_gateway.association.limits import (
     COMMAND_SET_BYTES_MAX,
     OTHER_OPERATION_PAUSE_S,
     OVERSIZE_DRAIN_BYTES_MAX,
     AssociationLimits,
 )
+from edge_gateway.association.outstanding import Operation as OpenOperation
+from edge_gateway.association.outstanding import Outstanding
 from edge_gateway.association.pdu import (
     AbortReason,
     AnsweredContext,
@@ -35,10 +40,13 @@ from edge_gateway.association.pdu import (
     encode_release_response,
     fragments,
 )
-from edge_gateway.association.pdu_reader import PduReader
+from edge_gateway.association.pdu_reader import Pdu, PduReader
+from edge_gateway.association.user_information import SYNCHRONOUS
 from edge_gateway.commitment.intake import ActionIntake, ActionRequest
 from edge_gateway.commitment.request import PUSH_MODEL
-from edge_gateway.intake import AssociationIntake, StoreIntake, StoreRequest
+from edge_gateway.intake import AssociationIntake
+from edge_gateway.store_intake import StoreIntake
+from edge_gateway.store_request import Answer, StoreRequest
 
 
 class PeerAborted(Exception):
@@ -57,6 +65,17 @@ class _Incoming:
         self.size_bytes = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What an A-ASSOCIATE-AC agreed to: accepted contexts by id, the longest PDU that the peer
+    takes (0: any), and how many operations it may have open at once.
+    """
+
+    contexts: Mapping[int, AnsweredContext]
+    peer_pdu_bytes_max: int
+    window: int
+
+
 class Session:
     """Serves one association until it is released or breaks. Used by one thread."""
 
@@ -65,35 +84,41 @@ class Session:
         connection: Connection,
         reader: PduReader,
         limits: AssociationLimits,
-        contexts: Mapping[int, AnsweredContext],
-        peer_pdu_bytes_max: int,
+        negotiated: Negotiated,
         *,
         begin_action: Callable[[ActionRequest], ActionIntake] | None = None,
     ) -> None:
         self._connection = connection
         self._reader = reader
         self._limits = limits
-        self._contexts = contexts
-        self._peer_pdu_bytes_max = peer_pdu_bytes_max
+        self._contexts = negotiated.contexts
+        self._peer_pdu_bytes_max = negotiated.peer_pdu_bytes_max
         self._begin_action = begin_action
         self._command = bytearray()
         self._command_context_id: int | None = None
         self._incoming: _Incoming | None = None
+        # None: one operation at a time, whose thread flushes by itself and waits for nobody.
+        self._outstanding: Outstanding | None = None
+        if negotiated.window > SYNCHRONOUS:
+            self._outstanding = Outstanding(negotiated.window, self._respond_to_all)
+            connection.errand = self._outstanding
 
     def serve(self, intake: AssociationIntake) -> None:
         """Returns when the peer released the association and was told so.
 
         Raises PeerAborted, ProtocolError, ConnectionLost, DeadlinePassed, Stopping. A data set
-        that was under way then leaves nothing behind.
+        that was under way then leaves nothing behind; `close` is to be called in every case.
         """
         try:
             while True:
-                is_idle = self._incoming is None and self._command_context_id is None
-                pdu = self._reader.read(is_idle)
+                pdu = self._next_pdu()
                 if pdu.pdu_type == PduType.P_DATA:
                     for fragment in fragments(pdu.body):
                         self._take(fragment, intake)
                 elif pdu.pdu_type == PduType.RELEASE_RQ:
+                    # What is open is still answered: the peer takes P-DATA until our response
+                    # (PS3.8 9.2.3, state 7).
+                    self._answer_all()
                     self._send(encode_release_response())
                     return
                 elif pdu.pdu_type == PduType.ABORT:
@@ -105,6 +130,30 @@ class Session:
         finally:
             if self._incoming is not None and self._incoming.store is not None:
                 self._incoming.store.abort()
+
+    def close(self) -> None:
+        """On return nothing of the association is open: what was is decided, and has its receipt.
+
+        The peer hears no more. Takes as long as the disk may take for an answer, at most.
+        """
+        if self._outstanding is not None:
+            self._outstanding.abandon()
+
+    def _next_pdu(self) -> Pdu:
+        is_between = self._incoming is None and self._command_context_id is None
+        if self._outstanding is not None and self._outstanding.is_called:
+            self._outstanding.attend()
+        while is_between and self._outstanding and not self._reader.has_bytes:
+            # No idle time runs here: each operation that is open has a deadline of its own.
+            if self._connection.await_errand(is_listening=not self._connection.is_stopping):
+                break
+        if is_between and self._connection.is_stopping:
+            self._answer_all()
+        return self._reader.read(is_between and not self._outstanding)
+
+    def _answer_all(self) -> None:
+        while self._outstanding:
+            self._connection.await_errand(is_listening=False)
 
     def _take(self, fragment: Fragment, intake: AssociationIntake) -> None:
         if fragment.context_id not in self._contexts:
@@ -132,12 +181,21 @@ class Session:
     def _begin(self, context_id: int, command: Command, intake: AssociationIntake) -> None:
         store: StoreIntake | ActionIntake | None = None
         if command.field == Operation.C_STORE:
+            self._make_room(command)
             store = intake.begin(self._store_request(context_id, command))
         elif command.field == Operation.N_ACTION:
             store = self._action(context_id, command)
         self._incoming = _Incoming(context_id, command, store)
         if not command.has_data_set:
             self._finish()
+
+    def _make_room(self, command: Command) -> None:
+        """A peer that goes beyond its window is not read on until there is room again."""
+        if self._outstanding is None:
+            return
+        self._outstanding.require_new(command.message_id)
+        while self._outstanding.is_full:
+            self._connection.await_errand(is_listening=False)
 
     def _action(self, context_id: int, command: Command) -> ActionIntake | None:
         """None where N-ACTION is no operation of the context's class."""
@@ -159,7 +217,7 @@ class Session:
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=context.transfer_syntax,
-            is_storage_class=context.abstract_syntax not in (VERIFICATION, PUSH_MODEL)
+            is_storage_class=is_stored(context.abstract_syntax)
             and is_storage(command.sop_class_uid),
         )
 
@@ -179,28 +237,37 @@ class Session:
         incoming = self._incoming
         assert incoming is not None
         command, store = incoming.command, incoming.store
+        if self._outstanding is not None and isinstance(store, StoreIntake):
+            self._incoming = None
+            self._outstanding.add(OpenOperation(incoming.context_id, command, store))
+            return
         if store is not None:
             answer = store.finish()
             self._incoming = None
-            uids = (command.sop_class_uid, command.sop_instance_uid)
-            self._respond(incoming, answer.status, answer.comment, uids)
+            self._send(self._response(incoming.context_id, command, answer))
             return
         self._incoming = None
         if command.field == Operation.C_ECHO:
-            self._respond(incoming, status.SUCCESS.value, "", (VERIFICATION, ""))
+            self._respond(incoming, status.SUCCESS.value, (VERIFICATION, ""))
         elif command.field != Operation.C_CANCEL:
             # A C-CANCEL has no response of its own (PS3.7 9.3.2.3), and nothing to cancel here.
             self._respond(incoming, status.UNRECOGNISED_OPERATION.value)
+        if self._connection.is_stopping:
+            self._answer_all()
         self._connection.pause(OTHER_OPERATION_PAUSE_S)
 
-    def _respond(
-        self,
-        incoming: _Incoming,
-        value: int,
-        comment: str = "",
-        uids: tuple[str, str] = ("", ""),
-    ) -> None:
-        response = encode_response(incoming.command, value, comment, uids)
+    def _respond_to_all(self, answers: Sequence[tuple[OpenOperation, Answer]]) -> None:
+        # In one write, as they were flushed together.
+        responses = (self._response(one.context_id, one.command, answer) for one, answer in answers)
+        self._send(b"".join(responses))
+
+    def _response(self, context_id: int, command: Command, answer: Answer) -> bytes:
+        uids = (command.sop_class_uid, command.sop_instance_uid)
+        response = encode_response(command, answer.status, answer.comment, uids)
+        return encode_command(context_id, response, self._peer_pdu_bytes_max)
+
+    def _respond(self, incoming: _Incoming, value: int, uids: tuple[str, str] = ("", "")) -> None:
+        response = encode_response(incoming.command, value, "", uids)
         self._send(encode_command(incoming.context_id, response, self._peer_pdu_bytes_max))
 
     def _send(self, data: bytes) -> None:

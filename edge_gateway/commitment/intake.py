@@ -20,8 +20,8 @@ from edge_gateway.commitment.request import (
     InvalidRequest,
     decode_request,
 )
-from edge_gateway.intake import Answer
 from edge_gateway.status import Status
+from edge_gateway.store_request import Answer
 from infra.clock import Clock
 from infra.settings_commitment import MIB, CommitmentSettings
 from infra.telemetry import Metrics, logger

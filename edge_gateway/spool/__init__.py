@@ -7,6 +7,7 @@
     with spool.begin(facts) as sink:                  match record.entry: SpooledDelivery() | ...
         sink.write(view) ...                      with reader.open_body(delivery, location) as body:
         delivery = sink.commit()   # durable          for chunk in body.chunks(chunk_bytes): ...
+        # or sink.submit(...).delivery() later
     spool.append_receipt(Receipt(...))            releaser = SpoolReleaser(directory)
     spool.association_closed(id, Ending.RELEASED) releaser.copy_forward(...), .purge(...),
     spool.admission()                                 .release_segment(number)
@@ -55,7 +56,7 @@ from edge_gateway.spool.location import (
 )
 from edge_gateway.spool.reader import SpoolReader
 from edge_gateway.spool.release import SpoolReleaser, spool_usage
-from edge_gateway.spool.sink import DeliverySink
+from edge_gateway.spool.sink import DeliverySink, Submission
 from edge_gateway.spool.spool import Spool
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "SpoolStalled",
     "SpoolStatistics",
     "SpooledDelivery",
+    "Submission",
     "Usage",
     "spool_usage",
 ]

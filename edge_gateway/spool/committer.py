@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 
+from edge_gateway.spool.batch import write_batch
 from edge_gateway.spool.errors import SpoolBroken, SpoolError, SpoolFull, SpoolStalled
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.limits import (
@@ -30,9 +31,9 @@ class Committer:
 
     A thread that commits while nobody has the turn takes it: no other thread is woken for a lone
     association's flush. What gathers behind a flush is written by the first that waits there.
-    The committer's own thread writes records that nobody waits for, and is the watch: an
-    association that leads is in the kernel until its flush returns, so at its deadline
-    `when_stalled` is called in its place, while all others give up by themselves.
+    The committer's own thread writes records that no thread waits for, and is the watch: who leads
+    is in the kernel until its flush returns, so at its deadline `when_stalled` is called in its
+    place, while all others give up by themselves.
     """
 
     def __init__(self, log: SpoolLog, limits: SpoolLimits, health: SpoolHealth) -> None:
@@ -44,6 +45,8 @@ class Committer:
         self._is_led = False
         # The association that has the turn; None also while the thread has it.
         self._leader: Pending | None = None
+        # A record stands in the queue whose sender waits for it though none of its threads does.
+        self._is_pressed = False
         # When the thread looks by itself: it is woken only for what comes before that.
         self._looks_at_s = -math.inf
         self._retry_after_s = 0.0
@@ -73,19 +76,43 @@ class Committer:
         except SpoolError as error:
             pending.finish(error)
             raise
-        if not pending.leads and not pending.wait(self._deadline_s(pending)):
+        if not pending.leads and not pending.wait(self.deadline_s(pending)):
             self._give_up(pending)
         if pending.leads and not pending.is_finished:
             self._lead(pending)
         if pending.is_given_up:
-            waited_ms = self._limits.commit_wait_ms
-            raise SpoolStalled(f"waiting for a flush: not back after {waited_ms} ms")
-        if not pending.is_finished:
-            # It led when the spool broke, and who fails the queue has taken it, but not told it.
+            raise self._stalled()
+        if not pending.is_finished:  # it led when the spool broke, and was taken but not told
             raise SpoolBroken(self._health.broken or "the record was not written")
-        if pending.error is not None:
-            # A new instance each: one exception raised in many threads would mix tracebacks.
-            raise type(pending.error)(str(pending.error)) from pending.error
+        pending.require_written()
+
+    def submit(self, pending: Pending) -> None:
+        """Queues a record whose `when_finished` is set; the thread writes it at once.
+
+        Raises as `append`: `when_finished` is not called then, but `give_back` is.
+        """
+        try:
+            with self._changed:
+                self._enqueue(pending)
+                self._is_pressed = True
+                if not self._is_led:
+                    self._wake_for(0.0)
+        except SpoolError:
+            pending.give_back()
+            raise
+
+    def require_flushed(self, pending: Pending) -> None:
+        """Returns when the submitted record, now finished or given up, is flushed.
+
+        Raises as `commit`.
+        """
+        if self._give_up(pending):
+            raise self._stalled()
+        pending.require_written()
+
+    def deadline_s(self, pending: Pending) -> float:
+        """When its sender is told that it was not stored, whatever becomes of it."""
+        return pending.queued_at_s + self._limits.commit_wait_ms / 1000
 
     def close(self) -> None:
         """Writes what is queued, then stops; a record that finds no room is given up."""
@@ -96,7 +123,7 @@ class Committer:
             self._thread.join()
 
     def _enqueue(self, pending: Pending) -> None:
-        deadline_s = self._deadline_s(pending)
+        deadline_s = self.deadline_s(pending)
         while len(self._queue) >= self._limits.records_queued_max:
             self._require_open()
             left_s = deadline_s - time.monotonic()
@@ -111,19 +138,21 @@ class Committer:
         if self._closing:
             raise SpoolBroken("the spool is closed")
 
-    def _deadline_s(self, pending: Pending) -> float:
-        return pending.queued_at_s + self._limits.commit_wait_ms / 1000
-
-    def _give_up(self, pending: Pending) -> None:
+    def _give_up(self, pending: Pending) -> bool:
         with self._changed:
             # Both may have come at the last moment.
             if not (pending.leads or pending.is_finished):
                 pending.is_given_up = True
+            return pending.is_given_up
+
+    def _stalled(self) -> SpoolStalled:
+        waited_ms = self._limits.commit_wait_ms
+        return SpoolStalled(f"waiting for a flush: not back after {waited_ms} ms")
 
     def _give_turn(self, pending: Pending) -> None:
         pending.leads = True
         self._is_led, self._leader = True, pending
-        self._wake_for(self._deadline_s(pending))
+        self._wake_for(self.deadline_s(pending))
 
     def _wake_for(self, moment_s: float) -> None:
         if moment_s < self._looks_at_s:
@@ -133,7 +162,7 @@ class Committer:
         """When the first record of the queue is to be written though nobody waits for it."""
         if not self._queue:
             return math.inf
-        if self._closing:
+        if self._closing or self._is_pressed:
             return 0.0
         due_s = self._queue[0].queued_at_s + self._limits.receipt_delay_ms / 1000
         return max(due_s, self._retry_after_s)
@@ -182,7 +211,7 @@ class Committer:
     def _leader_deadline_s(self) -> float:
         if self._leader is None or self._leader.is_given_up:
             return math.inf
-        return self._deadline_s(self._leader)
+        return self.deadline_s(self._leader)
 
     def _lead(self, own: Pending | None) -> None:
         """Writes one batch, and on until `own` is finished; then passes the turn on."""
@@ -216,6 +245,7 @@ class Committer:
             while self._queue and len(batch) < BATCH_RECORDS_MAX and size_bytes < BATCH_BYTES_MAX:
                 batch.append(self._queue.popleft())
                 size_bytes += batch[-1].size_bytes
+            self._is_pressed = self._is_pressed and bool(self._queue)
             if was_full:
                 self._changed.notify_all()
         return batch
@@ -236,32 +266,13 @@ class Committer:
             self._fail_queue()
 
     def _write(self, batch: list[Pending]) -> None:
-        rest = deque(batch)
-        while rest:
-            group = self._fitting(rest)
-            try:
-                if group:
-                    self._log.write([(one.entry, one.meta, one.body) for one in group])
-                else:
-                    self._log.roll_over()
-            except SpoolFull as error:
-                self._refuse([*group, *rest], error)
-                return
-            except SpoolBroken as error:
-                self._health.declare_broken(str(error))
-                for pending in (*group, *rest):
-                    pending.finish(error)
-                return
-            for pending in group:
-                pending.finish(None)
-
-    def _fitting(self, rest: deque[Pending]) -> list[Pending]:
-        group: list[Pending] = []
-        room_bytes = self._log.room_bytes
-        while rest and rest[0].size_bytes <= room_bytes:
-            group.append(rest.popleft())
-            room_bytes -= group[-1].size_bytes
-        return group
+        left, error = write_batch(self._log, batch)
+        if isinstance(error, SpoolFull):
+            self._refuse(left, error)
+        elif error is not None:
+            self._health.declare_broken(str(error))
+            for pending in left:
+                pending.finish(error)
 
     def _refuse(self, batch: list[Pending], error: SpoolFull) -> None:
         """Deliveries go back to their senders, those still queued too: they would meet the same.
@@ -271,6 +282,7 @@ class Committer:
         with self._changed:
             left = [*batch, *self._queue]
             self._queue.clear()
+            self._is_pressed = False
             if not self._closing:
                 self._queue.extend(pending for pending in left if not pending.is_waited_for)
                 self._retry_after_s = time.monotonic() + RETRY_DELAY_S

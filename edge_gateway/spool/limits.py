@@ -41,12 +41,18 @@ class SpoolLimits:
 
     An object up to `object_in_memory_bytes_max` (and never more than a quarter of a segment) is
     kept in memory until its commit, as long as all associations together stay below
-    `memory_bytes_max`; every other one streams to a file of its own.
+    `memory_bytes_max`; every other one streams to a file of its own. How long an object will be is
+    not known while it arrives: one that has `spilled_from_bytes` stays in memory only while all
+    that arrive take no more than `arriving_bytes_max`, so that many large ones at once, whose
+    file is only a matter of time, do not each fill the memory of one first.
     """
 
     segment_bytes: int = 256 * MIB
     object_in_memory_bytes_max: int = 4 * MIB
     memory_bytes_max: int = 256 * MIB
+    arriving_bytes_max: int = 4 * MIB
+    # Above a CT image of 512 x 512.
+    spilled_from_bytes: int = 640 * KIB
     object_bytes_max: int = 4 * GIB
     spool_bytes_max: int | None = None
     free_bytes_min: int | None = None

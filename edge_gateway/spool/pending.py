@@ -1,4 +1,4 @@
-"""One record on its way to the disk, and the one thread that may wait for it.
+"""One record on its way to the disk, and who is told of its end: a thread that waits, or a call.
 
 Invariant: `give_back` runs once, and the waiter is woken once: for the end, or for its turn to
 write. Must not write.
@@ -33,8 +33,9 @@ class Pending:
     """A record in the committer's queue. `give_back` is called when its body is not needed.
 
     `when_stalled` is called, by another thread, when its own thread is still writing at the
-    deadline for its answer. The flags change under the committer's lock, `error` before
-    `is_finished`.
+    deadline for its answer. `when_finished` makes it a record that no thread sleeps for: it is
+    called once, by whoever wrote, and has to be quick. The flags change under the committer's
+    lock, `error` before `is_finished`.
     """
 
     entry: Entry
@@ -43,6 +44,7 @@ class Pending:
     is_waited_for: bool = False
     give_back: Callable[[], None] = _nothing
     when_stalled: Callable[[], None] = _nothing
+    when_finished: Callable[[], None] | None = None
     queued_at_s: float = field(default_factory=time.monotonic)
     error: SpoolError | None = None
     is_finished: bool = False
@@ -59,7 +61,7 @@ class Pending:
     @property
     def is_waiting(self) -> bool:
         """Whether a thread is there that could be given the turn."""
-        return self.is_waited_for and not self.is_given_up
+        return self.is_waited_for and not self.is_given_up and self.when_finished is None
 
     def wait(self, deadline_s: float) -> bool:
         """Whether it was woken by then: finished, or to lead."""
@@ -73,7 +75,17 @@ class Pending:
         """The record is flushed, or `error` says why not; its waiter is told."""
         self.error = error
         self.is_finished = True
+        # Whoever asks for the end later may hold on to this: not to the bytes.
+        self.body = ()
         self.give_back()
+        if self.when_finished is not None:
+            self.when_finished()
         # A leader is not asleep.
-        if self.is_waited_for and not self.leads:
+        elif self.is_waited_for and not self.leads:
             self.wake()
+
+    def require_written(self) -> None:
+        """Raises what the finished record failed with."""
+        if self.error is not None:
+            # A new instance each: one exception raised in many threads would mix tracebacks.
+            raise type(self.error)(str(self.error)) from self.error

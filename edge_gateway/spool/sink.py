@@ -8,8 +8,9 @@ Must not look into the data set.
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -27,32 +28,8 @@ from edge_gateway.spool.filesystem import CREATE_NEW, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.limits import SpoolLimits
+from edge_gateway.spool.memory import HeldBytes, MemoryBudget
 from edge_gateway.spool.pending import Pending
-
-
-class MemoryBudget:
-    """Bytes that all unflushed data sets together may hold in memory."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._lock = threading.Lock()
-        self._bytes_max = bytes_max
-        self._taken_bytes = 0
-
-    @property
-    def taken_bytes(self) -> int:
-        return self._taken_bytes
-
-    def take(self, size_bytes: int) -> bool:
-        """Whether there was room; never waits, the disk is the way out."""
-        with self._lock:
-            if self._taken_bytes + size_bytes > self._bytes_max:
-                return False
-            self._taken_bytes += size_bytes
-            return True
-
-    def give_back(self, size_bytes: int) -> None:
-        with self._lock:
-            self._taken_bytes -= size_bytes
 
 
 class SinkContext:
@@ -74,7 +51,7 @@ class SinkContext:
         self.health = health
         self.taken = taken
         self.committer = committer
-        self.budget = MemoryBudget(limits.memory_bytes_max)
+        self.budget = MemoryBudget(limits)
 
 
 class DeliverySink:
@@ -90,7 +67,7 @@ class DeliverySink:
         self._facts = facts
         self._hash = hashlib.sha256()
         self._size_bytes = 0
-        self._buffer = bytearray()
+        self._held = HeldBytes()
         self._descriptor: int | None = None
         self._path: Path | None = None
         self._is_open = True
@@ -122,7 +99,7 @@ class DeliverySink:
             self.abort()
             raise ObjectTooLarge(f"data set above {self._context.limits.object_bytes_max} bytes")
         if self._path is None and self._fits_memory(len(view)):
-            self._buffer += view
+            self._held.append(view)
         else:
             self._on_disk("writing a data set", lambda: self._write_out(view))
         self._hash.update(view)
@@ -136,6 +113,47 @@ class DeliverySink:
         aborted (a stalled one may still become durable). This thread may be the one that
         flushes: at the deadline of SpoolStalled `when_stalled` is called then, from another one.
         """
+        delivery, pending = self._sealed(quarantine_reason)
+        with self._told_of_failure():
+            self._context.committer.commit(pending)
+        self._context.taken(self._size_bytes)
+        return delivery
+
+    def submit(
+        self, quarantine_reason: str | None, when_finished: Callable[[], None]
+    ) -> Submission:
+        """Begins what `commit` does; `when_finished` is called, from another thread, at its end.
+
+        Raises as `commit`, and `when_finished` is not called then. A file of its own is flushed
+        before this returns: what waits is the record, and bytes within the memory budget.
+        """
+        delivery, pending = self._sealed(quarantine_reason, when_finished)
+        with self._told_of_failure():
+            self._context.committer.submit(pending)
+        return Submission(self, delivery, pending)
+
+    def abort(self) -> None:
+        """On return no memory and no file of this data set is left. Harmless after `commit`."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._let_go_of_memory()
+        self._drop_file()
+
+    def settle(self, delivery: SpooledDelivery, pending: Pending) -> SpooledDelivery:
+        """The end of `submit`, as `Submission.delivery` hands it on."""
+        with self._told_of_failure():
+            self._context.committer.require_flushed(pending)
+        self._context.taken(self._size_bytes)
+        return delivery
+
+    def deadline_s(self, pending: Pending) -> float:
+        """When a submitted record's time is over."""
+        return self._context.committer.deadline_s(pending)
+
+    def _sealed(
+        self, quarantine_reason: str | None, when_finished: Callable[[], None] | None = None
+    ) -> tuple[SpooledDelivery, Pending]:
         self._require_open()
         is_external = self._path is not None
         delivery = deliver(
@@ -143,33 +161,20 @@ class DeliverySink:
         )
         if is_external:
             self._on_disk("flushing a data set", self._flush_out)
-        buffer, self._buffer = self._buffer, bytearray()
+        held, self._held = self._held, HeldBytes()
         self._is_open = False
-        budget = self._context.budget
+        budget, held_bytes = self._context.budget, held.size_bytes
+        budget.note_whole(held_bytes)
         pending = Pending(
             delivery,
             encode_entry(delivery),
-            body=() if is_external else (buffer,),
+            body=held.parts,
             is_waited_for=True,
-            give_back=lambda: budget.give_back(len(buffer)),
+            give_back=lambda: budget.give_back(held_bytes),
             when_stalled=self._when_stalled,
+            when_finished=when_finished,
         )
-        try:
-            self._context.committer.commit(pending)
-        except SpoolError as error:
-            self._after_failure(pending, error)
-            raise
-        self._context.taken(self._size_bytes)
-        return delivery
-
-    def abort(self) -> None:
-        """On return no memory and no file of this data set is left. Harmless after `commit`."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._context.budget.give_back(len(self._buffer))
-        self._buffer = bytearray()
-        self._drop_file()
+        return delivery, pending
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -177,9 +182,15 @@ class DeliverySink:
         self._context.health.require()
 
     def _fits_memory(self, length_bytes: int) -> bool:
-        if len(self._buffer) + length_bytes > self._context.limits.inline_bytes_max:
+        held_bytes = self._held.size_bytes
+        if held_bytes + length_bytes > self._context.limits.inline_bytes_max:
             return False
-        return self._context.budget.take(length_bytes)
+        return self._context.budget.take(length_bytes, held_bytes)
+
+    def _let_go_of_memory(self) -> None:
+        held_bytes, self._held = self._held.size_bytes, HeldBytes()
+        self._context.budget.note_whole(held_bytes)
+        self._context.budget.give_back(held_bytes)
 
     def _write_out(self, view: memoryview) -> None:
         fs = self._context.fs
@@ -187,9 +198,8 @@ class DeliverySink:
             path = self._context.layout.unfinished_object(self._facts.delivery_id)
             self._descriptor = fs.open(path, CREATE_NEW)
             self._path = path
-            fs.write_at(self._descriptor, [self._buffer], 0)
-            self._context.budget.give_back(len(self._buffer))
-            self._buffer = bytearray()
+            fs.write_at(self._descriptor, self._held.parts, 0)
+            self._let_go_of_memory()
         fs.write_at(self._descriptor, [view], self._size_bytes)
 
     def _flush_out(self) -> None:
@@ -221,8 +231,36 @@ class DeliverySink:
             self.abort()
             raise failure from error
 
-    def _after_failure(self, pending: Pending, error: SpoolError) -> None:
-        # Only a refusal is certain: a stalled record may still be written and name its object,
-        # and after a disk error recovery decides by what is on the disk.
-        if isinstance(error, SpoolFull) and not isinstance(error, SpoolStalled):
-            self._drop_file()
+    @contextmanager
+    def _told_of_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except SpoolError as error:
+            # Only a refusal is certain: a stalled record may still be written and name its object,
+            # and after a disk error recovery decides by what is on the disk.
+            if isinstance(error, SpoolFull) and not isinstance(error, SpoolStalled):
+                self._drop_file()
+            raise
+
+
+class Submission:
+    """A delivery between `DeliverySink.submit` and the flush that covers it. Used by one thread."""
+
+    def __init__(self, sink: DeliverySink, delivery: SpooledDelivery, pending: Pending) -> None:
+        self._sink = sink
+        self._delivery = delivery
+        self._pending = pending
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `delivery` may be asked for: its end is known, or its time is over."""
+        return self._pending.is_finished or time.monotonic() >= self.deadline_s
+
+    @property
+    def deadline_s(self) -> float:
+        """When its time is over (monotonic clock)."""
+        return self._sink.deadline_s(self._pending)
+
+    def delivery(self) -> SpooledDelivery:
+        """The delivery, durable. Raises as `DeliverySink.commit`; call it once, when it is over."""
+        return self._sink.settle(self._delivery, self._pending)

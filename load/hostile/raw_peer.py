@@ -80,19 +80,25 @@ def even(text: bytes) -> bytes:
 
 
 def store_command(
-    instance: bytes | None = b"1.2.3.4.5", sop_class: bytes | None = CT.encode(), field: int = 1
+    instance: bytes | None = b"1.2.3.4.5",
+    sop_class: bytes | None = CT.encode(),
+    field: int = 1,
+    message_id: int = 7,
 ) -> bytes:
     """A C-STORE-RQ command set (PS3.7 9.3.1), or another operation by `field`."""
     body = b"" if sop_class is None else element(0x0002, even(sop_class))
-    body += element(0x0100, struct.pack("<H", field)) + element(0x0110, b"\x07\x00")
+    body += element(0x0100, struct.pack("<H", field))
+    body += element(0x0110, struct.pack("<H", message_id))
     body += element(0x0700, b"\0\0") + element(0x0800, b"\x01\x00")
     body += b"" if instance is None else element(0x1000, even(instance))
     return element(0, struct.pack("<I", len(body))) + body
 
 
-def data_set(instance: bytes = b"1.2.3.4.5", padding: int = 0) -> bytes:
-    """An implicit VR data set of a CT, with `padding` bytes of pixel data."""
-    body = element(0x0016, even(CT.encode()), 8) + element(0x0018, even(instance), 8)
+def data_set(
+    instance: bytes = b"1.2.3.4.5", padding: int = 0, sop_class: bytes = CT.encode()
+) -> bytes:
+    """An implicit VR data set, of a CT by default, with `padding` bytes of pixel data."""
+    body = element(0x0016, even(sop_class), 8) + element(0x0018, even(instance), 8)
     body += element(0x000D, even(b"1.2.3"), 0x20)
     return body + (element(0x0010, bytes(padding), 0x7FE0) if padding else b"")
 

@@ -98,7 +98,7 @@ def confirmations(tmp_path: Path) -> Iterator[Confirmations]:
     found.stop()
 
 
-def add(progress: Progress, delivery_id: str) -> None:
+def add(progress: Progress, delivery_id: str, content_sha256: str = SHA256) -> None:
     progress.add(
         NewDelivery(
             delivery_id=delivery_id,
@@ -107,7 +107,7 @@ def add(progress: Progress, delivery_id: str) -> None:
             facts=None,
             sop_class_uid="1.2.3",
             sop_instance_uid="1.2.3.1",
-            content_sha256=SHA256,
+            content_sha256=content_sha256,
             size_bytes=100,
             received_at=NOW,
         )
@@ -153,6 +153,31 @@ def test_kafka_with_one_copy_is_never_reached_and_archive_still_is(
         desk.turn_until(archive)
         assert archive.end() is True
         assert "1 replica(s)" in desk.health.readiness().reason
+
+
+def test_more_questions_than_the_socket_holds_are_all_answered(
+    tmp_path: Path, progress: Progress, confirmations: Confirmations
+) -> None:
+    """A forward process that is busy for a moment, and associations with wide windows."""
+    deliveries = [f"d{number}" for number in range(1_500)]
+    for delivery_id in deliveries:
+        add(progress, delivery_id)
+        progress.resolve(delivery_id, DeliveryState.ARCHIVED, NOW, NOW)
+    with desk_at(tmp_path, progress) as desk:
+        first = Waiting(confirmations, question("d0", Level.ARCHIVE))
+        desk.turn_until(first)
+        waits = [
+            confirmations.ask(question(delivery_id, Level.ARCHIVE, 90_000), lambda: None)
+            for delivery_id in deliveries[1:]
+        ]
+        assert confirmations._unasked, "the socket held them all: ask more"
+
+        def are_over() -> bool:
+            desk.desk.step()
+            return all(wait.has_ended for wait in waits)
+
+        eventually(are_over, 60)
+    assert all(confirmations.settle(wait) for wait in waits)
 
 
 def test_who_waits_asks_the_next_forwarder_again(

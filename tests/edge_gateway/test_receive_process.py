@@ -24,9 +24,19 @@ from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.scu import Peer
 from edge_gateway.spool import AssociationClosed, Ending, SpooledDelivery
 from infra.local_stack import local_stack_tree
-from load.hostile.raw_peer import ABORT, P_DATA, RawPeer, data_set, pdu, pdv, store_command
+from load.hostile.raw_peer import (
+    ABORT,
+    P_DATA,
+    RawPeer,
+    data_set,
+    message,
+    pdu,
+    pdv,
+    store_command,
+)
 from operations.ports import free_ports
 from operations.stack_files import to_toml
+from tests.edge_gateway.association.windowed_peer import answers, associate
 from tests.edge_gateway.running_gateway import (
     MIB,
     echo,
@@ -49,12 +59,10 @@ class ReceiveProcess:
         tree = local_stack_tree(directory, 0)
         gateway = tree["gateways"]["north"]
         self.port, self._http_port = free_ports(2)
+        spool = {"directory": str(directory / "spool"), "segment_bytes": 4 * MIB}
+        spool |= {"free_bytes_min": 0} | overrides.pop("spool", {})
         gateway |= {"dicom_port": self.port, "http_port": self._http_port} | overrides
-        gateway["spool"] = {
-            "directory": str(directory / "spool"),
-            "segment_bytes": 4 * MIB,
-            "free_bytes_min": 0,
-        }
+        gateway["spool"] = spool
         tree["gateways"] = {"north": gateway}
         tree["kafka"]["bootstrap_servers"] = f"127.0.0.1:{NOWHERE}"
         self.settings = directory / "settings.toml"
@@ -123,6 +131,28 @@ def are_under_way(acknowledged: dict[str, str], senders: set[int], target: int) 
     return len(known) >= target and senders <= {int(uid.split(".")[2]) for uid in known}
 
 
+def send_windowed_until_lost(port: int, sender: int, acknowledged: dict[str, str]) -> None:
+    """The same with up to eight operations open: what a kill finds open was never promised."""
+    open_operations: dict[int, tuple[str, str]] = {}
+    with RawPeer(port) as peer:
+        associate(peer, 8, calling=f"S{sender}".encode())
+        for number in range(1, 60_000):
+            instance = f"1.2.{sender}.{number}"
+            data = data_set(instance.encode(), padding=2000 + 50_000 * (number % 7 == 0))
+            try:
+                if len(open_operations) == 8:
+                    ((message_id, status),) = answers(peer, 1)
+                    assert status == 0
+                    acknowledged.update([open_operations.pop(message_id)])
+                peer.send(message(store_command(instance.encode(), message_id=number), data))
+            except OSError:
+                return
+            open_operations[number] = (instance, hashlib.sha256(data).hexdigest())
+
+
+SENDERS = (send_until_lost, send_until_lost, send_windowed_until_lost)
+
+
 def test_what_was_acknowledged_before_a_kill_is_recovered(receive: ReceiveProcess) -> None:
     acknowledged: dict[str, str] = {}
     for round_number in range(4):
@@ -130,8 +160,8 @@ def test_what_was_acknowledged_before_a_kill_is_recovered(receive: ReceiveProces
         target = len(acknowledged) + 60 * (round_number + 1)
         numbers = {10 * round_number + i + 1 for i in range(3)}
         senders = [
-            threading.Thread(target=send_until_lost, args=(receive.port, number, acknowledged))
-            for number in numbers
+            threading.Thread(target=send, args=(receive.port, number, acknowledged))
+            for number, send in zip(sorted(numbers), SENDERS, strict=True)
         ]
         for sender in senders:
             sender.start()

@@ -74,8 +74,7 @@ def _check_request(body: bytes) -> None:
     found = (ours.protocol_version, ours.called_ae_title, ours.calling_ae_title)
     require(found == (expected.version, expected.called, expected.calling), "fixed fields")
     require(ours.application_context == expected.application_context, "application context")
-    # Wherever the request keeps what the user information item says.
-    user = getattr(ours, "user", ours)
+    user = ours.user
     said = (user.pdu_bytes_max, user.implementation_class_uid, user.implementation_version_name)
     wanted = (expected.pdu_bytes_max, expected.class_uid, expected.version_name)
     require(said == wanted, "A-ASSOCIATE-RQ: user information")

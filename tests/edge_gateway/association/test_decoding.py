@@ -90,8 +90,8 @@ def test_our_reading_of_a_request_is_pynetdicoms() -> None:
     theirs.decode(encoded)
     assert ours.called_ae_title == theirs.called_ae_title.strip()
     assert ours.calling_ae_title == theirs.calling_ae_title.strip()
-    assert ours.pdu_bytes_max == 32768
-    assert ours.implementation_class_uid == theirs.user_information.implementation_class_uid
+    assert ours.user.pdu_bytes_max == 32768
+    assert ours.user.implementation_class_uid == theirs.user_information.implementation_class_uid
     assert [(c.abstract_syntax, *c.transfer_syntaxes) for c in ours.contexts] == contexts
     assert [c.context_id for c in ours.contexts] == list(range(1, 256, 2))
 

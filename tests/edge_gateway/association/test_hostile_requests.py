@@ -34,6 +34,7 @@ from load.hostile.raw_peer import (
     RawPeer,
     associate_body,
     data_set,
+    item,
     message,
     pdu,
     pdv,
@@ -147,13 +148,16 @@ def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int)
             assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in command
 
 
-def test_unknown_user_items_and_odd_windows_are_passed_over(gateway: RunningGateway) -> None:
+def test_unknown_user_items_are_passed_over_and_odd_windows_negotiated_down(
+    gateway: RunningGateway,
+) -> None:
     """H12, H13, H14: an identity of 60 KB, windows of 0/0 and 65535, items that do not exist."""
-    for extra in USER_ITEMS.values():
+    for name, extra in USER_ITEMS.items():
         with RawPeer(gateway.port) as peer:
             kind, body = peer.associate(user=user_information(more=extra))
             assert kind == AC
-            assert b"\x53\x00\x00\x04" not in body
+            narrowed = item(0x53, struct.pack(">HH", 16, 1))
+            assert (narrowed in body) == (b"\x53\0\0\x04" in body) == name.startswith("H13")
             assert peer.store(store_command(), data_set()) == 0
 
 
