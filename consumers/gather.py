@@ -8,12 +8,12 @@ Without gathering every write would hold the one record that ended a wait.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from consumers.dead_letter import DeadLetter
-from consumers.spec import BatchLimits, ConsumerSpec, Record
+from consumers.spec import BatchLimits, ConsumerSpec, Record, Rejection
 from contracts.codec import decode
 from contracts.failures import HilumError, PoisonError, Reason
 from infra.clock import Clock
@@ -53,9 +53,16 @@ class Batch:
         """What to commit when every record is written or dead-lettered."""
         return {Partition(r.topic, r.partition): r.offset + 1 for r in self.raw}
 
-    def raw_by_place(self) -> Mapping[tuple[str, int, int], ConsumedRecord]:
-        """The original of every record by topic, partition and offset."""
-        return {(r.topic, r.partition, r.offset): r for r in self.raw}
+    def dead_letters(self, rejections: Sequence[Rejection]) -> list[DeadLetter]:
+        """What could not be decoded, and what the writer refused, each with its original."""
+        originals = {(raw.topic, raw.partition, raw.offset): raw for raw in self.raw}
+        refused = [
+            DeadLetter(
+                originals[(r.record.topic, r.record.partition, r.record.offset)], r.reason, r.detail
+            )
+            for r in rejections
+        ]
+        return [*self.undecodable, *refused]
 
 
 class Gatherer:

@@ -136,7 +136,7 @@ class Runner:
         """One batch: written, its refusals acknowledged as dead letters, then committed."""
         started = self._clock.monotonic()
         rejections = self._persist(batch, lambda: self._write(writer, batch.records))
-        letters = _dead_letters(batch, rejections)
+        letters = batch.dead_letters(rejections)
         refused = {id(letter.record) for letter in letters}
         self._budget.note(id(record) in refused for record in batch.raw)
         if letters:
@@ -289,14 +289,3 @@ def retry_delay_s(attempt: int) -> float:
     """Seconds before attempt number `attempt` + 1: doubling, with full jitter of one half."""
     ceiling = min(RETRY_S_MAX, RETRY_S_MIN * 2.0 ** min(attempt - 1, 16))
     return ceiling * random.uniform(0.5, 1.0)
-
-
-def _dead_letters(batch: Batch, rejections: Sequence[Rejection]) -> list[DeadLetter]:
-    originals = batch.raw_by_place()
-    refused = [
-        DeadLetter(
-            originals[(r.record.topic, r.record.partition, r.record.offset)], r.reason, r.detail
-        )
-        for r in rejections
-    ]
-    return [*batch.undecodable, *refused]

@@ -60,8 +60,10 @@ class MemoryStore:
         end = None if length_bytes is None else offset_bytes + length_bytes
         return data[offset_bytes:end]
 
-    def open(self, key: str) -> Iterator[bytes]:
-        data = self.objects[key]
+    def open(
+        self, key: str, offset_bytes: int = 0, length_bytes: int | None = None
+    ) -> Iterator[bytes]:
+        data = self.read(key, offset_bytes, length_bytes)
         return (data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
