@@ -15,6 +15,9 @@ from tests.faults.laboratory import Laboratory, laboratory
 SEED_VARIABLE = "HILUM_FAULT_SEED"
 MINUTES_VARIABLE = "HILUM_SOAK_MINUTES"
 SEED = 20260102
+MINUTES = 5
+# Setting up, settling and judging come on top of a long test's own minutes.
+AROUND_S = 1_800
 REPORTS = DEFAULT_STATE_DIRECTORY / "reports" / "faults"
 
 
@@ -26,12 +29,25 @@ def seed() -> int:
     return found
 
 
+@pytest.fixture(scope="session")
+def minutes() -> int:
+    """How long each long test injects its faults."""
+    return _minutes()
+
+
 @pytest.fixture(scope="module")
 def lab(engines: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
     """A laboratory for the tests of one module; reports stay behind a test run."""
     directory: Path = tmp_path_factory.mktemp("laboratory")
     with laboratory(engines, directory, REPORTS) as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests may take as long as their minutes ask for."""
+    for item in items:
+        if item.get_closest_marker("soak") is not None:
+            item.add_marker(pytest.mark.timeout(4 * 60 * _minutes() + AROUND_S))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,3 +63,7 @@ def pytest_runtest_makereport(
         command = f"{SEED_VARIABLE}={seed_used} python -m pytest '{item.nodeid}'{selection}"
         report.sections.append(("repeat it with", command))
     return report
+
+
+def _minutes() -> int:
+    return int(os.environ.get(MINUTES_VARIABLE, MINUTES))

@@ -63,7 +63,7 @@ MATRIX: tuple[Row, ...] = (
         "I1 I5",
         (
             "tests/edge_gateway/spool/test_record.py::test_any_flipped_bit_is_found",
-            "tests/edge_gateway/spool/test_recovery.py::TestTail",
+            "tests/edge_gateway/spool/test_recovery.py::TestTornTail::test_flip_of_a_flushed_byte_is_found_and_never_sent_as_good",
             "tests/edge_gateway/test_forward.py::test_rotten_bytes_are_never_published_and_hold_up_nobody",
         ),
     ),
@@ -81,7 +81,7 @@ MATRIX: tuple[Row, ...] = (
         "I1 I6 I10",
         (
             "tests/edge_gateway/test_forward_faults.py::test_it_starts_while_kafka_is_down_and_catches_up_by_itself",
-            "tests/faults/test_bus_faults.py::test_a_killed_broker_is_waited_for",
+            "tests/faults/test_lab_runs.py::test_a_killed_broker_is_waited_for",
         ),
         ("tests/faults/test_soak.py::test_kafka_is_down_for_long",),
     ),
@@ -108,7 +108,7 @@ MATRIX: tuple[Row, ...] = (
         "11",
         "broker SIGSTOP 60 s",
         "I1 I9",
-        ("tests/faults/test_bus_faults.py::test_a_broker_that_hangs_delays_no_answer",),
+        ("tests/faults/test_lab_runs.py::test_a_broker_that_hangs_delays_no_answer",),
         ("tests/faults/test_soak.py::test_a_broker_hangs_for_a_minute",),
     ),
     Row(
@@ -118,7 +118,7 @@ MATRIX: tuple[Row, ...] = (
         (
             "tests/edge_gateway/test_forward_faults.py::test_a_cluster_that_lost_everything_gets_what_is_unarchived_again",
             "tests/operations/test_replay.py::test_an_emptied_index_heals_from_the_bucket_row_for_row",
-            "tests/faults/test_bus_faults.py::test_lost_log_directories_cost_nothing",
+            "tests/faults/test_lab_runs.py::test_lost_log_directories_cost_nothing",
         ),
         ("tests/faults/test_soak.py::test_storm",),
     ),
@@ -128,7 +128,7 @@ MATRIX: tuple[Row, ...] = (
         "I1",
         (
             "tests/consumers/test_object_archive.py::test_payload_that_is_gone_is_asked_for_again_and_the_record_is_done",
-            "tests/faults/test_bus_faults.py::test_expired_payload_is_noticed_and_published_again",
+            "tests/faults/test_lab_runs.py::test_expired_payload_is_noticed_and_published_again",
         ),
     ),
     Row(
@@ -137,7 +137,7 @@ MATRIX: tuple[Row, ...] = (
         "I2",
         (
             "tests/consumers/test_conformance.py::test_a_kill_between_write_and_commit_loses_and_doubles_nothing",
-            "tests/faults/test_store_faults.py::test_a_killed_archive_loses_and_doubles_nothing",
+            "tests/faults/test_lab_runs.py::test_a_killed_archive_loses_and_doubles_nothing",
         ),
         ("tests/faults/test_soak.py::test_kills_between_write_and_commit",),
     ),
@@ -198,7 +198,7 @@ MATRIX: tuple[Row, ...] = (
         "21",
         "S3 answers 500, 503 or SlowDown to every tenth request",
         "I1 I10",
-        ("tests/faults/test_store_faults.py::test_errors_of_a_store_lose_nothing",),
+        ("tests/faults/test_lab_runs.py::test_errors_of_a_store_lose_nothing",),
         ("tests/faults/test_soak.py::test_a_store_fails_every_tenth_request",),
     ),
     Row(
@@ -207,7 +207,7 @@ MATRIX: tuple[Row, ...] = (
         "I1 I2",
         (
             "tests/infra/test_object_store_failures.py::test_a_connection_that_dies_after_the_body_leaves_a_harmless_retry",
-            "tests/faults/test_store_faults.py::test_a_connection_that_dies_after_the_body_costs_nothing",
+            "tests/faults/test_lab_runs.py::test_a_connection_that_dies_after_the_body_costs_nothing",
         ),
         ("tests/faults/test_soak.py::test_storm",),
     ),
@@ -217,7 +217,7 @@ MATRIX: tuple[Row, ...] = (
         "I6",
         (
             "tests/infra/test_object_store_failures.py::test_a_stall_is_given_up",
-            "tests/faults/test_store_faults.py::test_a_stall_is_waited_out",
+            "tests/faults/test_lab_runs.py::test_a_stall_is_waited_out",
         ),
         ("tests/faults/test_soak.py::test_a_store_stalls_beyond_the_time_out",),
     ),
@@ -233,15 +233,15 @@ MATRIX: tuple[Row, ...] = (
         "I2 I10",
         (
             "tests/consumers/test_conformance.py::test_sinks_that_are_down_are_waited_for",
-            "tests/faults/test_index_faults.py::test_too_many_parts_hold_the_line_without_a_storm",
-            "tests/faults/test_index_faults.py::test_a_table_that_is_read_only_holds_the_line_without_a_storm",
+            "tests/faults/test_lab_runs.py::test_too_many_parts_hold_the_line_without_a_storm",
+            "tests/faults/test_lab_runs.py::test_a_table_that_is_read_only_holds_the_line_without_a_storm",
         ),
     ),
     Row(
         "27",
         "ClickHouse's answer lost after success",
         "I2",
-        ("tests/faults/test_store_faults.py::test_lost_answers_of_an_index_double_nothing",),
+        ("tests/faults/test_lab_runs.py::test_lost_answers_of_an_index_double_nothing",),
         ("tests/faults/test_soak.py::test_storm",),
     ),
     Row(
@@ -257,7 +257,7 @@ MATRIX: tuple[Row, ...] = (
         "29",
         "WAN to the second site cut, then slow",
         "I4 I10",
-        ("tests/faults/test_store_faults.py::test_a_cut_line_to_the_second_site_is_caught_up",),
+        ("tests/faults/test_lab_runs.py::test_a_cut_line_to_the_second_site_is_caught_up",),
         ("tests/faults/test_soak.py::test_the_line_to_the_second_site_is_cut_and_then_bad",),
     ),
     Row(

@@ -21,7 +21,7 @@ from tests.consumers.world import World, member_of, world_of
 from tests.faults import checker
 from tests.faults.archive_reading import Site, client_of, run
 from tests.faults.checker import INVARIANTS, broken, check
-from tests.faults.history import OK, SENT, History
+from tests.faults.history import OK, SENT, History, read_history
 from tests.faults.pipeline import site_of
 
 WITNESSES = ("checker", "archive_reading", "history")
@@ -211,4 +211,4 @@ def test_a_torn_history_is_read_up_to_its_tear(tmp_path: Path) -> None:
     history.close()
     with history.path.open("a") as file:
         file.write('{"at_s": 1, "kin')
-    assert [e["text"] for e in checker.read_history(history.path)] == ["first"]
+    assert [e["text"] for e in read_history(history.path)] == ["first"]
