@@ -111,6 +111,15 @@ class Laboratory:
         """Sends without a fault; how many were acknowledged. Returns when all are."""
         return sum(c.acknowledged for c in self._send_under(seed, (), load, lambda: None))
 
+    @contextmanager
+    def fault(self, name: str, target: str) -> Iterator[None]:
+        """Writes down that a fault lasts as long as the block."""
+        self.history.fault(name, target, is_begin=True)
+        try:
+            yield
+        finally:
+            self.history.fault(name, target, is_begin=False)
+
     def object_keys(self) -> list[str]:
         """Every object of the first site's bucket."""
         site = self.pipeline.site("primary")

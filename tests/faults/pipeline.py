@@ -125,7 +125,16 @@ class Pipeline:
         return site_of(self.settings, name)
 
     def lag(self, name: str) -> int:
-        """Records that a consumer has not committed. Raises RetryableError."""
+        """Records that a consumer has not committed; a busy broker is asked again."""
+        until = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return self._lag(name)
+            except RetryableError:
+                assert time.monotonic() < until, f"the lag of {name} cannot be asked for"
+                time.sleep(0.1)
+
+    def _lag(self, name: str) -> int:
         found = self.view.group_lag(name, [topic.name for topic in INPUTS[name]])
         return sum(lag.records for lag in found.values())
 
@@ -134,9 +143,9 @@ class Pipeline:
         found: dict[str, float] = {}
         for name in INPUTS:
             with suppress(HilumError):
-                found[f"lag of {name}, records"] = self.lag(name)
-        held = self._metric('hilum_spool_deliveries{state="spooled"}')
-        published = self._metric('hilum_spool_deliveries{state="published"}')
+                found[f"lag of {name}, records"] = self._lag(name)
+        held = self.metric(FORWARD, 'hilum_spool_deliveries{state="spooled"}')
+        published = self.metric(FORWARD, 'hilum_spool_deliveries{state="published"}')
         if held is not None:
             found["spooled and not published"] = held
         if published is not None:
@@ -178,9 +187,10 @@ class Pipeline:
         except (urllib.error.URLError, OSError):
             return False
 
-    def _metric(self, series: str) -> float | None:
+    def metric(self, name: str, series: str) -> float | None:
+        """The sum of a process's series that begin so; None where it cannot be asked now."""
         try:
-            with urllib.request.urlopen(f"{self._url(FORWARD)}/metrics", timeout=5) as got:
+            with urllib.request.urlopen(f"{self._url(name)}/metrics", timeout=5) as got:
                 lines = got.read().decode().splitlines()
         except OSError:
             return None
