@@ -10,10 +10,9 @@ import pytest
 
 from infra.settings import Settings
 from operations.context import DEFAULT_STATE_DIRECTORY
+from operations.selftest import MINUTES_VARIABLE, SEED_VARIABLE
 from tests.faults.laboratory import Laboratory, laboratory
 
-SEED_VARIABLE = "HILUM_FAULT_SEED"
-MINUTES_VARIABLE = "HILUM_SOAK_MINUTES"
 SEED = 20260102
 MINUTES = 5
 # Setting up, settling and judging come on top of a long test's own minutes.

@@ -31,7 +31,7 @@ from infra.provision import provision
 from infra.settings import Settings, SiteSettings, overlay, validate
 from operations.ports import free_ports
 from operations.stack_files import to_toml
-from tests.engines import _to_json, isolated_settings, start_engines
+from tests.engines import _die_with_parent, _to_json, isolated_settings, start_engines
 from tests.faults.archive_reading import Site, run
 from tests.faults.clients import Target
 from tests.faults.http_proxy import HttpProxy
@@ -83,6 +83,7 @@ class Pipeline:
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     stdout=log,
                     stderr=log,
+                    preexec_fn=_die_with_parent(),
                 )
 
     def await_ready(self, *names: str) -> None:
