@@ -24,8 +24,8 @@ from tests.faults.nemesis import Nemesis, Step
 from tests.faults.pipeline import Pipeline, running_pipeline
 from tests.faults.run_report import RunFacts, write_run_report
 
-SETTLE_S = 150.0
-SEND_S = 120.0
+SETTLE_S = 300.0
+SEND_S = 240.0
 SAMPLE_S = 0.5
 Tell = Callable[[str], None]
 

@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from tests.faults.http_proxy import HttpProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 STOP_S = 20.0
 RECEIVE, FORWARD = "receive", "forward"
 INPUTS: dict[str, tuple[Topic, ...]] = {
@@ -64,6 +65,8 @@ class Pipeline:
 
     def __init__(self, engines: Settings, directory: Path) -> None:
         self.directory = directory
+        # A child ends with the thread that started it: one that lasts as long as the pipeline.
+        self._starter = ThreadPoolExecutor(1, "starter")
         self.kafka = start_engines(directory / "kafka", only=lambda name: name == "kafka")
         self.settings = _settings(engines, self.kafka.settings, directory)
         self.proxies: dict[str, HttpProxy] = {}
@@ -76,15 +79,7 @@ class Pipeline:
     def start(self, *names: str) -> None:
         """Starts processes; `await_ready` says when they work."""
         for name in names or PROCESSES:
-            with (self.directory / f"{name}.log").open("ab") as log:
-                self._children[name] = subprocess.Popen(
-                    [sys.executable, "-m", *self._command(name), "--settings", str(self._file)],
-                    cwd=ROOT,
-                    env={**os.environ, "PYTHONPATH": str(ROOT)},
-                    stdout=log,
-                    stderr=log,
-                    preexec_fn=_die_with_parent(),
-                )
+            self._starter.submit(self._start, name).result()
 
     def await_ready(self, *names: str) -> None:
         """Returns once these (all) say that they are ready; a process that ended fails it."""
@@ -103,7 +98,7 @@ class Pipeline:
 
     def restart_kafka(self) -> None:
         """The broker on what its log directories hold."""
-        self.kafka.start("kafka")
+        self._starter.submit(self.kafka.start, "kafka").result()
         self.kafka.await_ready()
 
     def empty_kafka(self) -> None:
@@ -173,6 +168,18 @@ class Pipeline:
             proxy.close()
         self.view.close()
         self.kafka.stop()
+        self._starter.shutdown()
+
+    def _start(self, name: str) -> None:
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                [sys.executable, "-m", *self._command(name), "--settings", str(self._file)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent(),
+            )
 
     def _command(self, name: str) -> tuple[str, ...]:
         if name in (RECEIVE, FORWARD):

@@ -22,7 +22,7 @@ from tests.faults.pipeline import eventually
 from tests.faults.spoilt_answers import TABLE_IS_READ_ONLY, is_insert
 
 # The pipeline starts within the first test's time.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 Record = Callable[[str, object], None]
 ARCHIVE, INDEX, REPLICA = "object-archive", "metadata-index", "dr-replica"
 # Six studies and more: at least one pack, so three requests, for each.
