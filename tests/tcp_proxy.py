@@ -21,9 +21,12 @@ POLL_S = 0.05
 class Line:
     """One connection through the proxy, both halves."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, watch: Callable[[bytes], None]
+    ) -> None:
         self.client = client
         self.server = server
+        self.watch = watch
         self.bytes_up = 0
 
     def end(self) -> None:
@@ -101,12 +104,24 @@ class TcpProxy:
                 client.close()
                 continue
             server.settimeout(None)
-            line = Line(client, server)
-            with self._lock:
+            line = Line(client, server, self._watcher())
+            if self._keeps(line):
+                self._serve(line)
+            else:
+                self.refused += 1
+
+    def _keeps(self, line: Line) -> bool:
+        """Whether the connection may go on; it may not when the proxy was shut meanwhile."""
+        with self._lock:
+            if self._is_open.is_set():
                 self._lines.add(line)
-            if not self._is_open.is_set():  # shut in between
-                self.cut()
-            self._serve(line)
+                return True
+        line.end()
+        return False
+
+    def _watcher(self) -> Callable[[bytes], None]:
+        """What is shown the bytes that go to the target on one connection."""
+        return _ignore
 
     def _serve(self, line: Line) -> None:
         """Starts the threads that serve one connection."""
@@ -133,6 +148,7 @@ class TcpProxy:
 
     def pass_up(self, line: Line, data: bytes) -> None:
         """One block to the server, as the line is now."""
+        line.watch(data)
         self._hold_up()
         if self.bytes_per_s_up:
             time.sleep(len(data) / self.bytes_per_s_up)
@@ -149,3 +165,7 @@ class TcpProxy:
             time.sleep(self.delay_s)
         while self.is_stalled.is_set() and self._is_open.is_set():
             time.sleep(POLL_S)
+
+
+def _ignore(data: bytes) -> None:
+    """Nobody looks."""
