@@ -88,7 +88,10 @@ class Laboratory:
         started_at, began_s = datetime.now(UTC), self.history.now_s()
         self.history.note(f"run {name}, seed {seed}")
         with self._sampling():
-            clients = self._send_under(seed, plan, load, meanwhile)
+            nemesis = Nemesis(self.pipeline, self.history, seed)
+            # Other instances in each run, the same ones when a run is repeated.
+            clients = self._clients(f"{name} {seed}", load)
+            self._send_under(clients, (nemesis, plan), load, meanwhile)
             healed = time.monotonic()
             verdicts = self._settle()
         recovery_s = time.monotonic() - healed
@@ -109,7 +112,10 @@ class Laboratory:
 
     def send(self, seed: int, load: Load = Load()) -> int:
         """Sends without a fault; how many were acknowledged. Returns when all are."""
-        return sum(c.acknowledged for c in self._send_under(seed, (), load, lambda: None))
+        clients = self._clients(f"send {seed}", load)
+        nemesis = Nemesis(self.pipeline, self.history, seed)
+        self._send_under(clients, (nemesis, ()), load, lambda: None)
+        return sum(client.acknowledged for client in clients)
 
     @contextmanager
     def fault(self, name: str, target: str) -> Iterator[None]:
@@ -130,16 +136,21 @@ class Laboratory:
         """Closes the history."""
         self.history.close()
 
-    def _send_under(
-        self, seed: int, plan: Sequence[Step], load: Load, meanwhile: Callable[[], None]
-    ) -> list[Client]:
-        chance = random.Random(seed)
-        target = self.pipeline.target()
-        clients = [
+    def _clients(self, seed: str, load: Load) -> list[Client]:
+        chance, target = random.Random(seed), self.pipeline.target()
+        return [
             Client(f"MODALITY{n}", chance.randrange(2**62), target, self.history, load.pace_s)
             for n in range(load.clients)
         ]
-        nemesis = Nemesis(self.pipeline, self.history, seed)
+
+    def _send_under(
+        self,
+        clients: Sequence[Client],
+        faults: tuple[Nemesis, Sequence[Step]],
+        load: Load,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        nemesis, plan = faults
         for client in clients:
             client.start(load.instances)
         nemesis.start(plan)
@@ -152,7 +163,6 @@ class Laboratory:
                 client.stop()
             length_s = sum(step.lasts_s for step in plan) + max((s.at_s for s in plan), default=0)
             nemesis.join(length_s + SEND_S)
-        return clients
 
     def _settle(self) -> list[Verdict]:
         """Verdicts once everything holds, or those of the deadline."""

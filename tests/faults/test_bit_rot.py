@@ -29,7 +29,7 @@ def rotting(
     if request.param == "versitygw":
         store: ObjectStoreSettings = request.getfixturevalue("versitygw")
         bucket = f"rot-{random.SystemRandom().randrange(10**9)}"
-        (disk,) = tmp_path_factory.getbasetemp().glob("versitygw*")
+        (disk,) = tmp_path_factory.getbasetemp().glob("versitygw[0-9]*")
         yield store.model_copy(update={"bucket": bucket}), disk / bucket
         return
     running = start_engines(tmp_path / "minio", only=lambda name: name == "minio-primary")
