@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeVar, cast
 
 from kafka import TopicPartition
 
 from contracts import codec
 from contracts.events import Event
-from contracts.failures import RetryableError
 from contracts.topics import BY_EVENT, PAYLOAD
 from infra.cluster_view import admin_client
 from infra.settings import Settings
 from infra.topic_tail import read_all
+from tests.polling import succeeded
 
 E = TypeVar("E")
-DEADLINE_S = 60.0
 
 
 def delete_payload(settings: Settings) -> None:
@@ -32,11 +30,5 @@ def delete_payload(settings: Settings) -> None:
 def events(settings: Settings, event_type: type[E]) -> list[E]:
     """Every event on its topic; a busy broker is asked again."""
     name = BY_EVENT[cast(type[Event], event_type)].name
-    until = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            found = list(read_all(settings.kafka, name))
-        except RetryableError:
-            assert time.monotonic() < until, f"{name} cannot be read"
-            continue
-        return [codec.decode(record.value or b"", event_type) for record in found]
+    found = succeeded(lambda: list(read_all(settings.kafka, name)), f"reading {name}")
+    return [codec.decode(record.value or b"", event_type) for record in found]

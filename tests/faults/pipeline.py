@@ -13,19 +13,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contracts.failures import HilumError, RetryableError
+from contracts.failures import HilumError
 from contracts.topics import PACK_ARCHIVED, PACK_REPLICATED, RECEIPT, RECEIVED, Topic
-from infra.broker_errors import translated
 from infra.cluster_view import ClusterView
 from infra.engines.kafka import kafka_program
 from infra.provision import provision
@@ -36,10 +34,10 @@ from tests.engines import _die_with_parent, _to_json, isolated_settings, start_e
 from tests.faults.archive_reading import Site, run
 from tests.faults.clients import Target
 from tests.faults.http_proxy import HttpProxy
+from tests.polling import eventually, succeeded
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
-DEADLINE_S = 180.0
 STOP_S = 20.0
 RECEIVE, FORWARD = "receive", "forward"
 INPUTS: dict[str, tuple[Topic, ...]] = {
@@ -50,14 +48,6 @@ INPUTS: dict[str, tuple[Topic, ...]] = {
 PROCESSES = (RECEIVE, FORWARD, *INPUTS)
 # Several packs and inserts of a run of some dozen instances.
 QUICK = {"batch_age_ms_max": 200, "batch_records_max": 12}
-
-
-def eventually(is_so: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
-    """Polls with a deadline."""
-    until = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < until, f"not within {within_s:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 class Pipeline:
@@ -109,7 +99,7 @@ class Pipeline:
         port = int(self.settings.kafka.bootstrap_servers.rpartition(":")[2])
         self.kafka.programs["kafka"] = kafka_program(data, port, port + 1)
         self.restart_kafka()
-        eventually(lambda: _succeeds(lambda: provision(self.settings)), "topics there again")
+        succeeded(lambda: provision(self.settings), "topics there again")
 
     def target(self) -> Target:
         """Where a modality sends to."""
@@ -122,13 +112,7 @@ class Pipeline:
 
     def lag(self, name: str) -> int:
         """Records that a consumer has not committed; a busy broker is asked again."""
-        until = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                return self._lag(name)
-            except RetryableError:
-                assert time.monotonic() < until, f"the lag of {name} cannot be asked for"
-                time.sleep(0.1)
+        return succeeded(lambda: self._lag(name), f"the lag of {name}")
 
     def _lag(self, name: str) -> int:
         found = self.view.group_lag(name, [topic.name for topic in INPUTS[name]])
@@ -274,12 +258,3 @@ def _settings(engines: Settings, kafka: Settings, directory: Path) -> Settings:
 
 def _drop_database(site: Site) -> None:
     run(site, f"DROP DATABASE IF EXISTS {site.database} SYNC")
-
-
-def _succeeds(work: Callable[[], object]) -> bool:
-    try:
-        with translated("provisioning"):
-            work()
-    except RetryableError:
-        return False
-    return True

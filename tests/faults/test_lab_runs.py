@@ -18,8 +18,8 @@ from tests.faults.http_proxy import Fault, HttpProxy, Spoil
 from tests.faults.kafka_faults import delete_payload, events
 from tests.faults.laboratory import Laboratory, Load, Outcome, at_once
 from tests.faults.nemesis import KINDS
-from tests.faults.pipeline import eventually
 from tests.faults.spoilt_answers import TABLE_IS_READ_ONLY, is_insert
+from tests.polling import eventually
 
 # The pipeline starts within the first test's time.
 pytestmark = pytest.mark.timeout(1200)
