@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.matrix import MATRIX, Row
+from tests.faults.matrix import MATRIX
+from tests.faults.matrix_row import Row
 from tests.faults.recording import read_recorded
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"

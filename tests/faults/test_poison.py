@@ -50,7 +50,7 @@ def test_one_percent_poison_is_set_aside_and_redriven_whole(
             for number, event in enumerate(told)
         ]
         world.bus.publish(records)
-        ids = "SELECT delivery_id FROM received FINAL"
+        ids = "SELECT delivery_id FROM deliveries"
         database = world.engines.primary.database
         with member_of(world, metadata_index.SPEC):
             world.wait_committed(metadata_index.SPEC)
