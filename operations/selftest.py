@@ -58,14 +58,14 @@ def run_tests(pytest_arguments: Sequence[str], tell: Callable[[str], None]) -> l
 def run_soak(
     minutes: int, seed: int | None, pytest_arguments: Sequence[str], tell: Callable[[str], None]
 ) -> list[Step]:
-    """Runs the long forms of the fault matrix, shown as they go; a drawn seed is told.
+    """Runs every long form (marker `soak`), shown as they go; a drawn seed is told.
 
     Each injects its faults for `minutes` at most. Reports stay in `.hilum/reports/faults`.
     """
     chosen = random.SystemRandom().randrange(SEED_MAX) if seed is None else seed
     tell(f"faults for {minutes} min each, seed {chosen}; reports in .hilum/reports/faults")
     environment = {SEED_VARIABLE: str(chosen), MINUTES_VARIABLE: str(minutes)}
-    command = ["pytest", "-m", "soak", "-s", "-v", "tests/faults", *pytest_arguments]
+    command = ["pytest", "-m", "soak", "-s", "-v", *pytest_arguments]
     step = _tool("soak", command, f"seed {chosen}", environment)
     if step.exit_code != 0:
         tell(f"repeat it with: ./hilum test --soak --minutes {minutes} --seed {chosen}")

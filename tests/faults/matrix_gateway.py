@@ -15,7 +15,10 @@ GATEWAY_ROWS: tuple[Row, ...] = (
             "tests/edge_gateway/test_receive_process.py"
             "::test_what_was_acknowledged_before_a_kill_is_recovered",
         ),
-        soak=("tests/faults/test_soak.py::test_storm",),
+        soak=(
+            "tests/edge_gateway/spool/test_kill.py::test_five_hundred_kills_lose_nothing_acknowledged",
+            "tests/faults/test_soak.py::test_storm",
+        ),
     ),
     Row(
         "2",
