@@ -16,7 +16,8 @@ GATEWAY_ROWS: tuple[Row, ...] = (
             "::test_what_was_acknowledged_before_a_kill_is_recovered",
         ),
         soak=(
-            "tests/edge_gateway/spool/test_kill.py::test_five_hundred_kills_lose_nothing_acknowledged",
+            "tests/edge_gateway/spool/test_kill.py"
+            "::test_five_hundred_kills_lose_nothing_acknowledged",
             "tests/faults/test_soak.py::test_storm",
         ),
     ),
