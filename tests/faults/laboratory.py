@@ -28,6 +28,7 @@ SETTLE_S = 300.0
 SEND_S = 240.0
 SAMPLE_S = 0.5
 Tell = Callable[[str], None]
+Record = Callable[[str, object], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +219,11 @@ def laboratory(
 def at_once(fault: str, target: str, lasts_s: float) -> tuple[Step, ...]:
     """A plan of one fault from the begin on."""
     return (Step(0.0, fault, target, lasts_s),)
+
+
+def held(outcome: Outcome, record_property: Record) -> Outcome:
+    """The outcome, which must hold; its figure is kept for the fault matrix."""
+    record_property("seed", outcome.seed)
+    record_property("figure", outcome.figure)
+    outcome.must_hold()
+    return outcome

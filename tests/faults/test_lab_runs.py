@@ -16,14 +16,13 @@ from tests.faults.archive_reading import run
 from tests.faults.history import OK, read_history
 from tests.faults.http_proxy import Fault, HttpProxy, Spoil
 from tests.faults.kafka_faults import delete_payload, events
-from tests.faults.laboratory import Laboratory, Load, Outcome, at_once
+from tests.faults.laboratory import Laboratory, Load, Outcome, Record, at_once, held
 from tests.faults.nemesis import KINDS
 from tests.faults.spoilt_answers import TABLE_IS_READ_ONLY, is_insert
 from tests.polling import eventually
 
 # The pipeline starts within the first test's time.
 pytestmark = pytest.mark.timeout(1200)
-Record = Callable[[str, object], None]
 ARCHIVE, INDEX, REPLICA = "object-archive", "metadata-index", "dr-replica"
 # Six studies and more: at least one pack, so three requests, for each.
 LOAD = Load(clients=2, instances=20)
@@ -31,13 +30,6 @@ ONE = Load(clients=1, instances=8)
 # Exponential back-off asks a handful of times in a few seconds; a storm would be hundreds.
 INSERTS_MAX = 60
 ATTEMPTS = 2
-
-
-def held(outcome: Outcome, record_property: Record) -> None:
-    """The outcome must hold; its figure is kept for the fault matrix."""
-    record_property("seed", outcome.seed)
-    record_property("figure", outcome.figure)
-    outcome.must_hold()
 
 
 def until_hit(lab: Laboratory, fault: str, line: str, spoil: Spoil, seed: int) -> Outcome:

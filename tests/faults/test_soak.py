@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,10 @@ from tests.consumers import story
 from tests.consumers.final_states import FINAL_STATES
 from tests.consumers.world import member_of, settings_file, world_of
 from tests.faults.http_proxy import Fault, Spoil
-from tests.faults.laboratory import Laboratory, Load, Outcome, at_once
+from tests.faults.laboratory import Laboratory, Load, Record, at_once, held
 from tests.faults.nemesis import KINDS, draw_plan
 from tests.faults.pipeline import ROOT
 
-Record = Callable[[str, object], None]
 PACE_S = 0.2
 KILLS = 200
 KILLS_BETWEEN_COMMITS = 10
@@ -33,14 +31,6 @@ HANG_S = 60.0
 BAD_LINE_DELAY_S = 0.2
 ONE_IN_LOST = 20
 DELIVERIES_PER_KILL = 3
-
-
-def held(outcome: Outcome, record_property: Record) -> Outcome:
-    """The outcome, which must hold; its figure is kept for the fault matrix."""
-    record_property("seed", outcome.seed)
-    record_property("figure", outcome.figure)
-    outcome.must_hold()
-    return outcome
 
 
 def load_for(seconds: float) -> Load:
