@@ -47,9 +47,7 @@ def rehash_bucket(site: StoreSite, tell: Callable[[str], None]) -> Rehash:
     return Rehash(site.name, done_bytes, tuple(wrong))
 
 
-def or_not_given_out(
-    store: ObjectStore, key: str, read: Callable[[], Iterable[str]]
-) -> list[str]:
+def or_not_given_out(store: ObjectStore, key: str, read: Callable[[], Iterable[str]]) -> list[str]:
     """The faults that `read` finds in one object; that it cannot be read any more is one.
 
     A store that finds rot itself (MinIO does) answers as a busy one would: only that it does so
