@@ -233,9 +233,20 @@ def demo(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @answering
-def test(context: typer.Context, as_json: AsJson = False) -> bool:
+def test(
+    context: typer.Context,
+    soak: Annotated[bool, typer.Option("--soak", help="The long forms of the faults.")] = False,
+    minutes: Annotated[
+        int, typer.Option(help="With --soak: faults of each test.", min=1, max=600)
+    ] = 5,
+    seed: Annotated[int | None, typer.Option(help="With --soak: instead of a drawn one.")] = None,
+    as_json: AsJson = False,
+) -> bool:
     """Run the linters and every test; further arguments go to pytest."""
-    steps = selftest.run_tests(context.args, tell)
+    if soak:
+        steps = selftest.run_soak(minutes, seed, context.args, tell)
+    else:
+        steps = selftest.run_tests(context.args, tell)
     if as_json:
         write_json({"steps": steps})
     return all(step.exit_code == 0 for step in steps)

@@ -1,4 +1,4 @@
-"""`hilum test`: the peers, the linters and the whole test suite, as CI runs them.
+"""`hilum test`: the peers, the linters and the whole test suite, as CI runs them; and `--soak`.
 
 Invariant: what could not run is named, never passed over; in CI a missing peer is a failure.
 """
@@ -6,9 +6,10 @@ Invariant: what could not run is named, never passed over; in CI a missing peer 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.engines.s3 import versitygw_binary
@@ -22,6 +23,8 @@ PEERS = {
     "Orthanc": "orthanc",
     "dciodvfy": "dicom3tools",
 }
+SEED_VARIABLE, MINUTES_VARIABLE = "HILUM_FAULT_SEED", "HILUM_SOAK_MINUTES"
+SEED_MAX = 2**31
 PACKAGES = ("contracts", "infra", "edge_gateway", "consumers", "operations", "load", "tests")
 
 
@@ -52,8 +55,32 @@ def run_tests(pytest_arguments: Sequence[str], tell: Callable[[str], None]) -> l
     return steps
 
 
-def _tool(name: str, command: list[str], detail: str) -> Step:
-    ended = subprocess.run([sys.executable, "-m", *command], cwd=CHECKOUT, check=False)
+def run_soak(
+    minutes: int, seed: int | None, pytest_arguments: Sequence[str], tell: Callable[[str], None]
+) -> list[Step]:
+    """Runs every long form (marker `soak`), shown as they go; a drawn seed is told.
+
+    Each injects its faults for `minutes` at most. Reports stay in `.hilum/reports/faults`.
+    """
+    chosen = random.SystemRandom().randrange(SEED_MAX) if seed is None else seed
+    tell(f"faults for {minutes} min each, seed {chosen}; reports in .hilum/reports/faults")
+    environment = {SEED_VARIABLE: str(chosen), MINUTES_VARIABLE: str(minutes)}
+    command = ["pytest", "-m", "soak", "-s", "-v", *pytest_arguments]
+    step = _tool("soak", command, f"seed {chosen}", environment)
+    if step.exit_code != 0:
+        tell(f"repeat it with: ./hilum test --soak --minutes {minutes} --seed {chosen}")
+    return [step]
+
+
+def _tool(
+    name: str, command: list[str], detail: str, environment: Mapping[str, str] | None = None
+) -> Step:
+    ended = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=CHECKOUT,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
     return Step(name, ended.returncode, detail)
 
 

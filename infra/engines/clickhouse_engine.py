@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ CODE_UNKNOWN_SETTING = 115
 CODE_TOO_MANY_QUERIES = 202
 CODE_NOT_IMPLEMENTED = 48
 CODE_TOO_LARGE = 307
+CODE_UNKNOWN_STATUS_OF_INSERT = 319
 CODE_AUTHENTICATION_FAILED = 516
 
 
@@ -210,13 +212,17 @@ def _command(
 
 
 def _insert(connection: Any, statement: Statement, body: RequestBody | None) -> Progress:
+    given_bytes = 0
     with connection.send_insert(_sql(statement), statement.format) as insert:
-        if statement.data:
-            insert.append(statement.data)
-        if body is not None:
-            for data in body.chunks():
+        for data in chain((statement.data,), body.chunks() if body is not None else ()):
+            if data:
+                given_bytes += len(data)
                 insert.append(data)
         result = insert.finish()
+    if given_bytes and not result.rows_written:
+        # chdb 4.4 says nothing when the table refuses before the first row (too many parts): what
+        # brought data and wrote no row would be taken for written.
+        raise EngineError(CODE_UNKNOWN_STATUS_OF_INSERT, "the table took no row of this insert")
     return Progress(written_rows=result.rows_written, written_bytes=result.bytes_written)
 
 

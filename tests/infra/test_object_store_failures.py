@@ -12,7 +12,7 @@ from contracts.failures import FatalError, RetryableError
 from infra.object_store import STALL_TIMEOUT_S, S3ObjectStore
 from infra.settings import ObjectStoreSettings
 from tests.infra.s3_stores import a_file
-from tests.infra.stall_proxy import StallProxy
+from tests.tcp_proxy import TcpProxy
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,17 @@ def test_a_store_that_is_down_is_retryable_and_told_in_time(tmp_path: Path) -> N
     assert time.monotonic() - before < STALL_TIMEOUT_S
 
 
+def proxy_to(store: ObjectStoreSettings) -> TcpProxy:
+    """A line to a store that can be made bad."""
+    host, _, port = store.endpoint.rpartition(":")
+    return TcpProxy(host, int(port))
+
+
 def test_a_connection_that_dies_after_the_body_leaves_a_harmless_retry(
     s3_settings: ObjectStoreSettings, store: S3ObjectStore, tmp_path: Path
 ) -> None:
     path, sha256 = a_file(tmp_path, 200_000)
-    with StallProxy(s3_settings.endpoint) as proxy:
+    with proxy_to(s3_settings) as proxy:
         through = S3ObjectStore(s3_settings.model_copy(update={"endpoint": proxy.endpoint}))
         assert through.head("packs/a.tar") is None
         proxy.cut_answers_after_bytes_up = 100_000
@@ -84,7 +90,7 @@ def test_a_slow_line_is_no_stall(
 ) -> None:
     """The time-out bounds a stall, not a transfer: this one takes longer than the connect's."""
     path, sha256 = a_file(tmp_path, 3_000_000)
-    with StallProxy(s3_settings.endpoint) as proxy:
+    with proxy_to(s3_settings) as proxy:
         proxy.bytes_per_s_up = 1_000_000
         through = S3ObjectStore(s3_settings.model_copy(update={"endpoint": proxy.endpoint}))
         before = time.monotonic()
@@ -96,7 +102,7 @@ def test_a_stall_is_given_up(
     s3_settings: ObjectStoreSettings, store: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.object_store.STALL_TIMEOUT_S", 1.0)
-    with StallProxy(s3_settings.endpoint) as proxy:
+    with proxy_to(s3_settings) as proxy:
         proxy.is_stalled.set()
         through = S3ObjectStore(s3_settings.model_copy(update={"endpoint": proxy.endpoint}))
         before = time.monotonic()

@@ -148,6 +148,19 @@ def test_inserts_in_other_formats_and_places(port: int, database: str) -> None:
     assert [a for (a,) in connection.query("SELECT a FROM t ORDER BY a").result_rows] == expected
 
 
+def test_an_insert_that_the_table_refuses_is_no_success(port: int, database: str) -> None:
+    connection = client(port, database=database)
+    connection.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+    connection.insert("t", [[1]], column_names=["a"])
+    connection.command("ALTER TABLE t MODIFY SETTING parts_to_throw_insert = 1")
+    with pytest.raises(DatabaseError) as caught:
+        connection.insert("t", [[2]], column_names=["a"])
+    assert caught.value.code in (252, 319)
+    connection.command("ALTER TABLE t RESET SETTING parts_to_throw_insert")
+    connection.insert("t", [[2]], column_names=["a"])
+    assert connection.command("SELECT count() FROM t") == 2
+
+
 def test_a_torn_insert_writes_nothing(port: int, database: str) -> None:
     connection = client(port, database=database)
     connection.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
