@@ -147,9 +147,13 @@ class _Lane:
                 raise RetryableError(f"{doing}: {cause}") from cause
         return _Pending(self, producer, future, record.topic)
 
-    def retire_after(self, producer: Any, cause: KafkaError) -> None:
-        """Replaces the producer if `cause` is the end of it; its futures stay failed."""
-        if not ends_the_producer(cause):
+    def retire_after(self, producer: Any, cause: KafkaError, is_expired: bool = False) -> None:
+        """Replaces the producer if `cause` is the end of it; its futures stay failed.
+
+        So is a record that expired after an attempt: what the client had drained beside it is
+        neither sent nor failed from then on, for ever (3.0.12; tests/faults/cluster).
+        """
+        if not (is_expired or ends_the_producer(cause)):
             return
         with self._lock:
             if self._producer is not producer:
@@ -192,7 +196,9 @@ class _Pending:
         try:
             metadata = self._future.get(timeout_s)
         except KafkaError as cause:
-            self._lane.retire_after(self._producer, cause)
+            # Done: the record's own time is over, and not only the caller's patience.
+            is_expired = self._future.is_done and isinstance(cause, KafkaTimeoutError)
+            self._lane.retire_after(self._producer, cause, is_expired)
             raise translate(cause, doing) from cause
         if metadata.offset < 0:
             # A repeat that the broker knows but whose offset it forgot (DUPLICATE_SEQUENCE) counts
