@@ -71,7 +71,7 @@ def events_page() -> str:
         "events is its delivery id. Times are microseconds UTC, sha256 is lowercase hex, `header`",
         "is the DICOM JSON Model (PS3.18 Annex F) without bulk data. Versions may be mixed: a",
         "newer writer tells its schemas on `imaging.schema.v1`, where older readers find them",
-        "([ADR 19](adr/0019-newer-schemas.md)).",
+        "([ADR 18](adr/0018-newer-schemas.md)).",
         "",
         "| topic | event | key | partitions | kept |",
         "|---|---|---|---|---|",

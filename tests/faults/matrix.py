@@ -37,18 +37,42 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         "9",
         "partition leader kill -9 every 10 s, three brokers",
         "I1 I3",
+        tests=(
+            "tests/faults/cluster/test_brokers_killed.py"
+            "::test_brokers_killed_in_turns_lose_nothing_and_double_nothing",
+        ),
+        soak=(
+            "tests/faults/cluster/test_brokers_killed.py"
+            "::test_brokers_killed_every_ten_seconds_for_ten_minutes",
+        ),
     ),
     Row(
         "10",
         "fewer in-sync replicas than required, three brokers",
         "I1",
+        tests=(
+            "tests/faults/cluster/test_brokers_stopped.py"
+            "::test_one_that_stands_still_is_done_without_and_with_two_nothing_counts_as_published",
+            "tests/faults/cluster/test_expired_records.py"
+            "::test_after_records_that_expired_the_next_ones_go",
+        ),
     ),
     Row(
         "11",
         "broker SIGSTOP 60 s",
         "I1 I9",
-        tests=("tests/faults/test_lab_runs.py::test_a_broker_that_hangs_delays_no_answer",),
-        soak=("tests/faults/test_soak.py::test_a_broker_hangs_for_a_minute",),
+        tests=(
+            "tests/faults/test_lab_runs.py::test_a_broker_that_hangs_delays_no_answer",
+            "tests/faults/cluster/test_brokers_stopped.py"
+            "::test_one_that_stands_still_is_done_without_and_with_two_nothing_counts_as_published",
+            "tests/faults/cluster/test_brokers_stopped.py"
+            "::test_a_consumer_stops_when_asked_while_its_sink_is_down_and_its_coordinator_hangs",
+        ),
+        soak=(
+            "tests/faults/test_soak.py::test_a_broker_hangs_for_a_minute",
+            "tests/faults/cluster/test_brokers_stopped.py"
+            "::test_a_member_that_joins_at_a_coordinator_that_hangs_joins_its_successor",
+        ),
     ),
     Row(
         "13",
@@ -91,6 +115,12 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         tests=(
             "tests/consumers/test_runner.py::test_members_that_come_and_go_lose_nothing",
             "tests/consumers/test_conformance.py::test_a_rebalance_in_mid_batch_loses_nothing",
+            "tests/faults/cluster/test_group_under_stress.py"
+            "::test_members_that_come_and_go_leave_no_record_behind",
+        ),
+        soak=(
+            "tests/faults/cluster/test_group_under_stress.py"
+            "::test_members_that_come_and_go_for_five_minutes_leave_no_record_behind",
         ),
     ),
     Row(
@@ -101,6 +131,8 @@ PIPELINE_ROWS: tuple[Row, ...] = (
             "tests/consumers/test_conformance.py::test_a_rebalance_during_back_off_loses_nothing",
             "tests/consumers/test_packs_in_memory.py"
             "::test_a_batch_whose_packs_are_still_on_their_way_at_its_deadline_comes_again",
+            "tests/faults/cluster/test_group_under_stress.py"
+            "::test_a_sink_that_is_down_for_longer_than_the_poll_interval_costs_no_membership",
         ),
     ),
     Row(
@@ -113,6 +145,8 @@ PIPELINE_ROWS: tuple[Row, ...] = (
             "tests/consumers/test_runner.py"
             "::test_what_does_not_decode_is_a_dead_letter_byte_for_byte",
             "tests/faults/test_poison.py::test_one_percent_poison_is_set_aside_and_redriven_whole",
+            "tests/faults/cluster/test_group_under_stress.py"
+            "::test_nothing_is_committed_past_a_dead_letter_that_its_topic_does_not_take",
         ),
     ),
     Row(
