@@ -10,6 +10,7 @@ from rich.markup import escape
 from operations.answers import age_text, out, size_text, table
 from operations.dead_letters import DeadLetter
 from operations.inputs import InputProblem
+from operations.quarantine import QuarantinedObject
 from operations.send import SendReport
 from operations.status import Status
 from operations.verify import Verdict
@@ -145,20 +146,26 @@ def _named(one: InputProblem) -> str:
     return escape(f"{one.name}: {one.reason}")
 
 
-def show_letters(letters: list[DeadLetter]) -> None:
-    """One line a dead letter."""
-    table(
-        f"{len(letters)} dead letters",
-        ("id", "reason", "detail", "first seen", "bytes", "state"),
+def show_set_aside(letters: list[DeadLetter], objects: list[QuarantinedObject]) -> None:
+    """One line a dead letter or object in quarantine."""
+    rows: list[tuple[object, ...]] = [
         (
-            (
-                letter.letter_id,
-                letter.reason,
-                letter.detail,
-                letter.first_seen,
-                len(letter.value),
-                "redriven" if letter.is_redriven else "open",
-            )
-            for letter in letters
-        ),
+            letter.letter_id,
+            letter.reason,
+            letter.detail,
+            letter.first_seen,
+            len(letter.value),
+            "redriven" if letter.is_redriven else "open",
+        )
+        for letter in letters
+    ]
+    rows += [
+        (one.delivery_id, one.reason, f"from {one.calling_ae_title} at {one.site}",
+         one.first_seen, one.size_bytes, "in quarantine")
+        for one in objects
+    ]  # fmt: skip
+    table(
+        f"{len(letters)} dead letters, {len(objects)} objects in quarantine",
+        ("id", "reason", "detail", "first seen", "bytes", "state"),
+        rows,
     )

@@ -102,6 +102,16 @@ def test_an_instance_under_another_uid_is_kept_in_quarantine(
     client, key = stack.clickhouse(), {"uid": other.sop_instance_uid}
     asked = "SELECT reason FROM quarantine WHERE sop_instance_uid = {uid:String}"
     await_equal(lambda: [*map(tuple, client.query(asked, key).result_rows)], [("uid_mismatch",)])
+    # In one list with the dead letters, and its bytes are to be had.
+    listed = stack.must("dlq", "list", "--reason", "uid_mismatch")["quarantined"]
+    (mine,) = (one for one in listed if one["sop_instance_uid"] == other.sop_instance_uid)
+    assert mine["first_seen"] and mine["size_bytes"] == read.size_bytes
+    copy = tmp_path / "copy.dcm"
+    assert stack.must("dlq", "show", mine["id"], "--to", str(copy))["id"] == mine["id"]
+    original = read.path.read_bytes()[read.offset_bytes :]
+    assert copy.read_bytes()[-read.size_bytes :] == original
+    assert stack.run("dlq", "show", mine["id"], "--to", str(copy)).exit_code == 78
+    assert stack.must("dlq", "list", "--consumer", "metadata-index")["quarantined"] == []
 
 
 @pytest.mark.parametrize(
