@@ -86,7 +86,7 @@ class SimulatedArchive:
         self._started += 1
         engines = self._engines(f"{SPEC.name}-{self._started}")
         consumer = SimulatedMember(self.group)
-        with replaced([(consumers.runner, "GroupConsumer", lambda *given: consumer)]):
+        with replaced([(consumers.runner, "GroupConsumer", lambda *given, **named: consumer)]):
             runner = Runner(SPEC, engines, BATCH, stop)
         publisher = engines.publisher
         assert isinstance(publisher, SimulatedPublisher)

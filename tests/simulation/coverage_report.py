@@ -64,7 +64,7 @@ def measure(seed: int, examples: int) -> int:
         data = Path(directory) / "data"
         include = ",".join(SIMULATED)
         tests = [
-            str(ROOT / "tests/simulation" / f"test_{n}.py") for n in ("corners", "found_defects")
+            str(ROOT / "tests/simulation" / f"test_{n}.py") for n in TESTS
         ]
         worlds = ("-m", "tests.simulation", "--seed", str(seed), "--examples", str(examples))
         for arguments in (worlds, ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)):
