@@ -37,6 +37,7 @@ BATCH = ConsumerSettings(
     batch_age_ms_max=300,
     # Larger packs go by the scratch disk.
     memory_bytes_max=48 * KIB,
+    transfers_at_once=1,
 )
 MEMBERS_MAX = 2
 

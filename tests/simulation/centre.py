@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from contracts import topics
 from contracts.envelope import Origin
-from contracts.events import CustodyMember, CustodyRecorded, CustodyState, InstanceReceived
+from contracts.events import (
+    CustodyMember,
+    CustodyRecorded,
+    CustodyState,
+    Event,
+    GatewayRequest,
+    InstanceReceived,
+    RequestKind,
+)
 from infra.seams import OutgoingRecord
 from tests.simulation.bus import SimulatedBus, SimulatedPublisher
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.limits import GATEWAY_ID
 from tests.simulation.truth import GARBAGE
+
+OTHER_GATEWAY_ID = "01980000-0000-7000-8000-0000000000bb"
 
 
 class Centre:
@@ -25,18 +35,33 @@ class Centre:
 
     def say_custody_of_other_bytes(self, delivery_id: str) -> None:
         """A custody record that names a delivery with bytes that it never had."""
-        member = CustodyMember(delivery_id, "0" * 64)
+        self.say_custody(CustodyState.ARCHIVED, CustodyMember(delivery_id, "0" * 64))
+
+    def say_custody(
+        self, state: CustodyState, member: CustodyMember, gateway_id: str = GATEWAY_ID
+    ) -> None:
+        """A custody record in the log that our gateway reads, whosever it is."""
         custody = CustodyRecorded(
-            GATEWAY_ID, CustodyState.ARCHIVED, self._clock.now(), "packs/00/other.tar", (member,)
+            gateway_id, state, self._clock.now(), "packs/00/other.tar", (member,)
         )
+        self._say(custody, f"other/{member.delivery_id}")
+
+    def ask_another_gateway(self, kind: RequestKind, delivery_id: str) -> None:
+        """A request that is none of ours, in the log that our gateway reads."""
+        asked = GatewayRequest(
+            OTHER_GATEWAY_ID, kind, (delivery_id,), "simulation", self._clock.now()
+        )
+        self._say(asked, f"other/{kind}/{delivery_id}")
+
+    def _say(self, event: Event, event_id: str) -> None:
         if not self._bus.is_down:
-            self.publisher.publish_event(custody, GATEWAY_ID.encode(), f"other/{delivery_id}")
+            self.publisher.publish_event(event, GATEWAY_ID.encode(), event_id)
             self._bus.work()
 
-    def carry_garbage(self, topic: topics.Topic) -> None:
-        """Bytes that are no event of ours stand where the gateway or the archive reads."""
+    def carry_garbage(self, topic: topics.Topic, value: bytes | None = GARBAGE) -> None:
+        """What is no event of ours stands where the gateway or the archive reads."""
         if not self._bus.is_down:
-            self.publisher.publish(OutgoingRecord(topic.name, GATEWAY_ID.encode(), GARBAGE, ()))
+            self.publisher.publish(OutgoingRecord(topic.name, GATEWAY_ID.encode(), value, ()))
             self._bus.work()
 
     def publish_received(self, event: InstanceReceived) -> None:

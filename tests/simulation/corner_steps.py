@@ -9,7 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_gateway.spool import FileSystem
+from edge_gateway.spool.entry import SpooledDelivery, decode_entry
 from edge_gateway.spool.layout import SpoolLayout
+from edge_gateway.spool.segment import BLOCK_BYTES, FoundRecord, SegmentFile
+from tests.simulation.limits import HOLD_S
 from tests.simulation.world import World
 
 
@@ -26,6 +30,40 @@ def spoil(world: World, number: int, offset_bytes: int) -> None:
     content = bytearray(path.read_bytes())
     content[offset_bytes] ^= 1
     path.write_bytes(content)
+
+
+def cut(world: World, number: int, left_bytes: int) -> None:
+    """A segment's file ends too early, as after a disk repair."""
+    path = SpoolLayout(world.gateway.directory).segment(number)
+    path.write_bytes(path.read_bytes()[:left_bytes])
+
+
+def records_of(world: World, number: int) -> list[FoundRecord]:
+    """A segment's records up to the first that is not whole, to choose one to spoil."""
+    segment = SegmentFile(FileSystem(), SpoolLayout(world.gateway.directory).segment(number))
+    try:
+        found: list[FoundRecord] = []
+        end_bytes = BLOCK_BYTES
+        while (record := segment.record_at(end_bytes)) is not None:
+            found.append(record)
+            end_bytes = record.end_bytes
+        return found
+    finally:
+        segment.close()
+
+
+def delivery_in(record: FoundRecord) -> list[str]:
+    """The delivery that a record is, if it is one."""
+    if not record.meta:
+        return []
+    entry = decode_entry(record.head.kind, record.meta)
+    return [entry.delivery_id] if isinstance(entry, SpooledDelivery) else []
+
+
+def last_segment(world: World) -> int:
+    """The last segment that has records."""
+    numbers = SpoolLayout(world.gateway.directory).segment_numbers(FileSystem())
+    return max(number for number in numbers if records_of(world, number))
 
 
 def offset_of(world: World, delivery_id: str) -> tuple[int, int]:
@@ -59,4 +97,18 @@ def refused_one(world: World) -> str:
     assert world.rot_payload_of(stuck)
     world.work(6)
     assert world.ledger_ids(("refused",)) == [stuck]
+    return stuck
+
+
+def stuck_one_copied_forward(world: World) -> str:
+    """A delivery that the archive refuses and that has outlived its segment."""
+    stuck = refused_one(world)
+    for study in range(2, 9):
+        world.send_study(study, [7_500] * 5)
+        world.work(10)
+    world.clock.pass_time(HOLD_S + 2 * 3_600)
+    world.work(2)
+    world.clock.pass_time(2)
+    world.work(2)
+    assert SpoolLayout(world.gateway.directory).remnant(stuck).exists()
     return stuck

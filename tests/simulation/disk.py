@@ -101,6 +101,8 @@ class SimulatedFileSystem(FileSystem):
         self.flush_error: int | None = None
         # errno for every name that is to change, or None
         self.refuses: int | None = None
+        # how the writes that fail begin, and their errno
+        self.refused_write: tuple[bytes, int] | None = None
 
     def open(self, path: Path, flags: int) -> int:
         if flags & os.O_CREAT and not path.exists():
@@ -121,6 +123,8 @@ class SimulatedFileSystem(FileSystem):
     def write_at(self, descriptor: int, buffers: Sequence[Bytes], offset_bytes: int) -> None:
         self._change()
         data = b"".join(bytes(buffer) for buffer in buffers)
+        if self.refused_write is not None and data.startswith(self.refused_write[0]):
+            raise OSError(self.refused_write[1], os.strerror(self.refused_write[1]))
         grows = max(0, offset_bytes + len(data) - self.size_bytes(descriptor))
         if grows > self._disk.room_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

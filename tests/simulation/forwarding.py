@@ -107,6 +107,7 @@ def start_forwarding(
     boot_id: str,
     *,
     has_priorities: bool,
+    settings: ForwardingSettings,
 ) -> Forwarding:
     """The duties, as `edge_gateway.forward` puts them together."""
     metrics, health = Metrics(), ForwardHealth()
@@ -116,7 +117,7 @@ def start_forwarding(
     progress = Progress(directory / LEDGER, GATEWAY_ID)
     receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
     requests = RequestDesk(GATEWAY_ID, progress, clock, metrics)
-    bandwidth = Bandwidth(ForwardingSettings(), clock)
+    bandwidth = Bandwidth(settings, clock)
     sender = Sender(SITE, GATEWAY_ID, Origin("/hilum/north/forward-north"), publisher)
     queue = _queue(progress, clock, has_priorities=has_priorities)
     pipeline = _pipeline(

@@ -27,6 +27,7 @@ from edge_gateway.spool import (
 )
 from edge_gateway.spool.entry import encode_values
 from edge_gateway.spool.layout import SpoolLayout, write_whole
+from infra.settings_forwarding import ForwardingSettings
 from tests.simulation.bus import SimulatedBus
 from tests.simulation.clock import START, SimulatedClock
 from tests.simulation.disk import (
@@ -76,6 +77,7 @@ class SimulatedGateway:
         self._boots = 0
         self.has_priorities = False
         self.limits = LIMITS
+        self.settings = ForwardingSettings()
         self.disk = SimulatedDisk(directory)
         self.receiving: Receiving | None = None
         self.forwarding: Forwarding | None = None
@@ -199,6 +201,7 @@ class SimulatedGateway:
             fs,
             f"boot-{self._boots}",
             has_priorities=self.has_priorities,
+            settings=self.settings,
         )
 
     def kill_forwarder(self) -> None:
@@ -232,6 +235,7 @@ class SimulatedGateway:
         for process in (self.receiving, self.forwarding):
             if process is not None:
                 process.fs.ends_after = process.fs.flush_error = process.fs.refuses = None
+                process.fs.refused_write = None
         if self.receiving is not None and self.receiving.spool.broken:
             self.kill_receiver()
         self.start_receiver()

@@ -88,6 +88,8 @@ class SimulatedMember:
         self.at_each_poll: Callable[[], None] = lambda: None
         # The next so many commits count, and their answers are lost.
         self.lost_answers = 0
+        # Its connection hangs: nothing is handed out until it joins anew.
+        self.is_stuck = False
 
     @property
     def has_joined(self) -> bool:
@@ -107,7 +109,7 @@ class SimulatedMember:
         if self._is_unresolved:
             self._resolve()
             return []
-        records = self._next(records_max)
+        records = [] if self.is_stuck else self._next(records_max)
         self._bus.clock.pass_time(0.001 if records else timeout_ms / 1000)
         return records
 
@@ -157,6 +159,7 @@ class SimulatedMember:
     def close(self) -> None:
         self._group.leave(self)
         self._is_interrupted = self._is_unresolved = True
+        self.is_stuck = False
 
     def _resolve(self) -> None:
         """Positions from the commits, or from the start where the topic is another one."""

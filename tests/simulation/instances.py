@@ -28,6 +28,8 @@ class Instance:
     number: int
     size_bytes: int
     quarantine_reason: str | None = None
+    # What the pixels repeat; where there is none, bytes of the instance's own.
+    filler: bytes = b""
 
     @property
     def study_instance_uid(self) -> str:
@@ -38,7 +40,9 @@ class Instance:
         return f"{ROOT}.2.{self.number}"
 
     def data_set(self) -> bytes:
-        """A data set of about `size_bytes`, explicit VR little endian (PS3.5 7.1)."""
+        """A data set of about `size_bytes`, explicit VR little endian (PS3.5 7.1); 0 for none."""
+        if self.size_bytes == 0:
+            return b""
         head = b"".join(
             (
                 _uid(0x0008, 0x0016, SOP_CLASS_UID),
@@ -47,7 +51,7 @@ class Instance:
                 _uid(0x0020, 0x000E, f"{self.study_instance_uid}.1"),
             )
         )
-        block = hashlib.sha512(self.delivery_id.encode()).digest()
+        block = self.filler or hashlib.sha512(self.delivery_id.encode()).digest()
         length = max(2, self.size_bytes - len(head)) & ~1
         pixels = (block * (length // len(block) + 1))[:length]
         return head + struct.pack("<HH2s2xI", 0x7FE0, 0x0010, b"OW", length) + pixels

@@ -50,6 +50,7 @@ SMALL_LIMITS: Replacements = (
     (edge_gateway.receipts, "ENTRIES_PER_PAGE_MAX", 4),
     (edge_gateway.receipts, "PAGES_IN_FLIGHT_MAX", 3),
     (edge_gateway.recent, "RECENT_MAX", 3),
+    (edge_gateway.retention, "FREE_SEGMENTS_MAX", 2),
     (edge_gateway.retention, "PURGES_PER_STEP", 5),
     (edge_gateway.spool_feed, "RECORDS_PER_STEP", 7),
 )

@@ -75,11 +75,11 @@ class MemoryStore:
         if self.refusals:
             self.refusals -= 1
             raise RetryableError(f"storing {key}: SlowDown")
-        if len(data) >= self.refused_bytes_min:
-            raise PoisonError(Reason.REFUSED_BY_SINK, f"{len(data)} bytes")
         if self.slow_puts:
             self.slow_puts -= 1
             self._clock.pass_time(SLOW_PUT_S)
+        if len(data) >= self.refused_bytes_min:
+            raise PoisonError(Reason.REFUSED_BY_SINK, f"{len(data)} bytes")
         if hashlib.sha256(data).hexdigest() != sha256:
             raise RetryableError(f"storing {key}: other bytes arrived")
         if key not in self.objects:

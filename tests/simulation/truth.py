@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +33,9 @@ from tests.simulation.instances import History
 from tests.simulation.store import MemoryStore
 
 E = TypeVar("E")
-# What the simulation itself puts on topics, as bytes that are no event.
+# What the simulation itself puts on topics that is no event: bytes, or no value at all.
 GARBAGE = b"garbage"
+_NO_EVENTS = (GARBAGE, None)
 Found = dict[str, str]  # delivery_id → sha256 of the bytes that are there
 
 
@@ -105,9 +107,11 @@ def in_spool(directory: Path) -> Found:
             for record in records:
                 if isinstance(record.entry, SpooledDelivery):
                     _take(reader, record.entry, record.location, found)
-        for record in reader.remnants():
-            if isinstance(record.entry, SpooledDelivery):
-                _take(reader, record.entry, record.location, found)
+        for delivery_id in reader.remnant_ids():
+            with suppress(SpoolCorrupt):
+                record = reader.remnant(delivery_id)
+                if isinstance(record.entry, SpooledDelivery):
+                    _take(reader, record.entry, record.location, found)
     finally:
         reader.close()
     return found
@@ -146,7 +150,7 @@ def require_order(history: History, bus: SimulatedBus, set_aside: Iterable[str])
     last: dict[str, int] = defaultdict(lambda: -1)
     seen: set[str] = set()
     for record in bus.published:
-        if record.topic != topics.RECEIVED.name or record.value == GARBAGE:
+        if record.topic != topics.RECEIVED.name or record.value in _NO_EVENTS:
             continue
         event = event_in(record.value, InstanceReceived)
         if event.delivery_id in seen or event.delivery_id in excused:
@@ -210,14 +214,14 @@ class CommitWatch:
         return {
             member.delivery_id
             for record in self._bus.events(CustodyRecorded)
-            if record.value != GARBAGE
+            if record.value not in _NO_EVENTS
             for member in event_in(record.value, CustodyRecorded).members
         }
 
     def _asked_again(self) -> set[str]:
         found: set[str] = set()
         for record in self._bus.events(GatewayRequest):
-            if record.value == GARBAGE:
+            if record.value in _NO_EVENTS:
                 continue
             request = event_in(record.value, GatewayRequest)
             if request.kind is RequestKind.REPUBLISH:
@@ -247,7 +251,7 @@ def refused_ever(bus: SimulatedBus) -> set[str]:
     return {
         member.delivery_id
         for record in bus.published
-        if record.topic == topics.CUSTODY.name and record.value != GARBAGE
+        if record.topic == topics.CUSTODY.name and record.value not in _NO_EVENTS
         for custody in (event_in(record.value, CustodyRecorded),)
         if custody.state is CustodyState.REFUSED
         for member in custody.members

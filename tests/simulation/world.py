@@ -98,7 +98,14 @@ class World:
     # -- what modalities do
 
     def send_study(
-        self, study: int, sizes: Sequence[int], *, is_closed: bool = True, faulty: str | None = None
+        self,
+        study: int,
+        sizes: Sequence[int],
+        *,
+        is_closed: bool = True,
+        faulty: str | None = None,
+        filler: bytes = b"",
+        pause_s: float = 0.02,
     ) -> list[str]:
         """One association that stores instances of one study; the delivery ids answered 0x0000."""
         self._associations += 1
@@ -112,11 +119,11 @@ class World:
             self._numbers += 1
             delivery_id = self._ids.mint()
             instance = Instance(
-                delivery_id, association_id, study, self._numbers, size_bytes, faulty
+                delivery_id, association_id, study, self._numbers, size_bytes, faulty, filler
             )
             if self.gateway.store(instance):
                 stored.append(delivery_id)
-            self.clock.pass_time(0.02)
+            self.clock.pass_time(pause_s)
         if is_closed and self.gateway.receiving is process:
             self.gateway.close_association(association_id)
         return stored
