@@ -76,8 +76,11 @@ class SpoolLayout:
 
     def segment_numbers(self, fs: FileSystem) -> list[int]:
         """The numbers under segments/, ascending."""
-        found = (_SEGMENT_NAME.fullmatch(name) for name in fs.names(self.segments))
-        return [int(match.group(1)) for match in found if match]
+        return _numbers_in(fs, self.segments)
+
+    def damaged_numbers(self, fs: FileSystem) -> list[int]:
+        """The numbers of the segments that were put aside, ascending."""
+        return _numbers_in(fs, self.damaged)
 
     def make(self, fs: FileSystem) -> None:
         """On return all directories exist and their names survive a power loss."""
@@ -85,6 +88,11 @@ class SpoolLayout:
             fs.make_directory(path)
         fs.flush_directory(self.directory)
         fs.flush_directory(self.directory.parent)
+
+
+def _numbers_in(fs: FileSystem, directory: Path) -> list[int]:
+    found = (_SEGMENT_NAME.fullmatch(name) for name in fs.names(directory))
+    return [int(match.group(1)) for match in found if match]
 
 
 def require_delivery_id(text: str) -> str:

@@ -51,6 +51,10 @@ def recover(
     recovered = Recovered()
     mark = read_mark(fs, mark_descriptor)
     segments = _open_segments(fs, layout, recovered)
+    # A start that found no room may have put aside the last one, and laid none out: a number that
+    # had records once is never given again, as the forwarder may stand at a place in it.
+    marked = mark.segment_number if mark else 0
+    recovered.last_number = max(recovered.last_number, marked, *layout.damaged_numbers(fs))
     older: list[SegmentTail] = []
     try:
         written = _find_written(fs, segments, mark, recovered)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_gateway.spool.layout import SpoolLayout
 from tests.simulation.world import World
 
 
@@ -52,5 +53,27 @@ def test_an_object_survives_a_kill_then_a_full_segment_then_a_power_loss(
     world.gateway.lose_power(power)
     world.gateway.start_receiver()
     world.check()
+    world.heal_and_drain()
+    assert stored in world.bucket.members()
+
+
+def test_a_number_of_a_segment_that_was_put_aside_is_never_given_again(world: World) -> None:
+    """A start that found no room for a segment had put the only one aside; the next began at 1.
+
+    The forwarder stood behind that place already: what was stored there it neither read nor
+    published, and it would have recycled the segment.
+    """
+    world.send_study(1, [700])
+    world.work(6)
+    world.gateway.kill_receiver()
+    layout = SpoolLayout(world.gateway.directory)
+    for path in layout.segments.iterdir():
+        path.write_bytes(b"?" + path.read_bytes()[1:])
+    world.gateway.disk.room_bytes = 0
+    world.gateway.start_receiver()
+    assert world.gateway.receiving is None
+    world.heal()
+    assert world.gateway.receiving is not None
+    (stored,) = world.send_study(2, [700])
     world.heal_and_drain()
     assert stored in world.bucket.members()
