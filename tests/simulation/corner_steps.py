@@ -11,7 +11,9 @@ import pytest
 
 from edge_gateway.spool import FileSystem
 from edge_gateway.spool.entry import SpooledDelivery, decode_entry
+from edge_gateway.spool.filesystem import READ
 from edge_gateway.spool.layout import SpoolLayout
+from edge_gateway.spool.mark import DurableMark, read_mark
 from edge_gateway.spool.segment import BLOCK_BYTES, FoundRecord, SegmentFile
 from tests.simulation.limits import HOLD_S
 from tests.simulation.world import World
@@ -64,6 +66,25 @@ def last_segment(world: World) -> int:
     """The last segment that has records."""
     numbers = SpoolLayout(world.gateway.directory).segment_numbers(FileSystem())
     return max(number for number in numbers if records_of(world, number))
+
+
+def room_in_segment(world: World) -> int:
+    """What still fits into the segment that is written."""
+    receiving = world.gateway.receiving
+    assert receiving is not None
+    return receiving.spool._parts.log.room_bytes
+
+
+def mark_of(world: World) -> DurableMark | None:
+    """The durable mark as another process reads it."""
+    fs, path = FileSystem(), SpoolLayout(world.gateway.directory).mark
+    if not path.exists():
+        return None
+    descriptor = fs.open(path, READ)
+    try:
+        return read_mark(fs, descriptor)
+    finally:
+        fs.close(descriptor)
 
 
 def offset_of(world: World, delivery_id: str) -> tuple[int, int]:

@@ -59,6 +59,12 @@ class SimulatedDisk:
     def forget(self, path: Path) -> None:
         self.note(Named(self._files.pop(path), None, path.parent))
 
+    def settle(self) -> None:
+        """Time has passed: the machine has flushed everything by itself."""
+        for path, file in self._files.items():
+            self.note(Flushed(file))
+            self.note(DirectoryFlushed(path.parent))
+
     def lose_power(self, chance: random.Random) -> None:
         """Leaves of what was not flushed a selection, with single writes torn."""
         kept = chance.choice((0.0, 0.5, 1.0))

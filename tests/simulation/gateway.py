@@ -168,6 +168,20 @@ class SimulatedGateway:
             )
         return sent.acknowledged
 
+    def answer_refusal(self, association_id: str) -> None:
+        """A C-STORE was answered 0xA700: a fact for the receipts, and nothing is stored."""
+        assert self.receiving is not None
+        refused = Receipt(
+            association_id=association_id,
+            delivery_id=None,
+            sop_instance_uid="1.2.3",
+            content_sha256=None,
+            status=0xA700,
+            answered_at=self._clock.now(),
+        )
+        with self._receiver_may_die():
+            self.receiving.spool.append_receipt(refused)
+
     @contextmanager
     def _receiver_may_die(self) -> Iterator[None]:
         try:

@@ -114,7 +114,10 @@ def test_records_at_the_end_of_a_sealed_segment_rot_before_they_are_read(world: 
 
 
 def test_a_checkpoint_that_rots_leaves_receipts_of_nobody_known(world: World) -> None:
-    stored = world.send_study(1, [7_500] * 7, is_closed=False)
+    stored = world.send_study(1, [700], is_closed=False)
+    stored += world.send_study(2, [7_500] * 7, is_closed=False)
+    world.gateway.answer_refusal("association-1")
+    world.gateway.let_receiver_work()
     number = last_segment(world)
     assert number == 2
     spoil(world, number, BLOCK_BYTES + RESERVED)
