@@ -46,7 +46,15 @@ SIMULATED = (
     "edge_gateway/spool/tail.py",
     "edge_gateway/spool_feed.py",
 )
-TESTS = ("corners", "corners_archive", "found_defects")
+TESTS = (
+    "corners",
+    "corners_archive",
+    "corners_centre",
+    "corners_disk",
+    "corners_rot",
+    "corners_runner",
+    "found_defects",
+)
 _MISSING = """coverage is not installed. Next step:
     python -m pip install --target DIR --require-hashes -r requirements-fuzz.txt
     PYTHONPATH=DIR python -m tests.simulation --coverage"""
@@ -63,9 +71,7 @@ def measure(seed: int, examples: int) -> int:
     with tempfile.TemporaryDirectory(prefix="hilum-coverage-") as directory:
         data = Path(directory) / "data"
         include = ",".join(SIMULATED)
-        tests = [
-            str(ROOT / "tests/simulation" / f"test_{n}.py") for n in TESTS
-        ]
+        tests = [str(ROOT / "tests/simulation" / f"test_{n}.py") for n in TESTS]
         worlds = ("-m", "tests.simulation", "--seed", str(seed), "--examples", str(examples))
         for arguments in (worlds, ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)):
             _coverage(data, "run", "--append", "--branch", f"--include={include}", *arguments)
@@ -93,7 +99,8 @@ def _tell(
         summary = found["summary"]
         branches += int(summary["num_branches"])
         taken += int(summary["covered_branches"])
-        share = 100.0 * summary["covered_branches"] / max(1, summary["num_branches"])
+        branches_here = summary["num_branches"]
+        share = 100.0 * summary["covered_branches"] / branches_here if branches_here else 100.0
         print(f"{share:6.1f} % of {int(summary['num_branches']):3d}  {name}")
         missing = found.get("missing_branches")
         if missing:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.events import RequestKind
+from contracts.events import InstanceReceived, RequestKind
 from edge_gateway.spool import SpoolError, SpoolFull, SpoolLimits, SpoolMismatch
 from edge_gateway.spool.layout import SpoolLayout
 from tests.simulation.corner_steps import (
@@ -75,6 +75,19 @@ def test_an_event_that_is_too_large_gives_up_its_header_then_waits(world: World)
     world.set_aside.update(world.ledger_ids(("spooled",)))
     world.bus.event_bytes_max = MIB
     world.clock.pass_time(700)
+    world.heal_and_drain()
+
+
+def test_an_event_that_fits_without_its_header_goes_without(world: World) -> None:
+    world.archive.stop_member(0)
+    world.send_study(1, [700])
+    world.publish_only(6)
+    (record,) = world.bus.events(InstanceReceived)
+    world.bus.event_bytes_max = len(record.value or b"") - 1
+    world.send_study(1, [700])
+    world.publish_only(6)
+    world.bus.event_bytes_max = MIB
+    assert [event.header_complete for event in world.received()] == [True, False]
     world.heal_and_drain()
 
 
