@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
@@ -21,6 +20,7 @@ from hypothesis.stateful import (
 from contracts.events import RequestKind
 from contracts.topics import CUSTODY, GATEWAY_REQUEST, RECEIVED, Topic
 from tests.simulation.disk import Killed
+from tests.simulation.machine_composed import ComposedRules
 from tests.simulation.stepped import Replacements
 from tests.simulation.world import World
 
@@ -33,7 +33,7 @@ PLACES = st.integers(0, 1)
 NAMES = st.integers(0, 60)
 
 
-class Delivery(RuleBasedStateMachine):
+class Delivery(ComposedRules):
     """One world from its first start on."""
 
     planted: Replacements = ()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import consumers.runner
 import edge_gateway.spool.release
+import edge_gateway.spool.segment
 from consumers.announce import Announcer
 from consumers.gather import Batch, Gatherer
 from consumers.runner import Runner
@@ -156,7 +156,7 @@ _ALL = (
     Defect(
         "no-dead-letters",
         "commits what was refused without a dead letter",
-        ((consumers.runner, "_dead_letters", lambda batch, rejections: []),),
+        _on(Batch, "dead_letters", lambda self, rejections: []),
     ),
     Defect(
         "no-seek-back",
@@ -210,9 +210,20 @@ _ALL = (
         _on(Progress, "spool_again", lambda self, delivery_id: True),
     ),
     Defect(
+        "torn-body-accepted",
+        "takes a record for whole whose body is another",
+        ((edge_gateway.spool.segment, "is_body_valid", lambda head, body: True),),
+    ),
+    Defect(
         "objects-not-named",
         "recovery deletes data sets whose record it has",
         _on(SpoolLog, "_publish", _without_checkpoint),
     ),
+)
+# Random worlds heal what it does before anybody asks; the steps of one order of events show it.
+RECALL_FORGOTTEN = Defect(
+    "recall-forgotten",
+    "lets a delivery land that was asked for again on its way",
+    _on(Pipeline, "recall", _nothing),
 )
 DEFECTS: Mapping[str, Defect] = {defect.name: defect for defect in _ALL}

@@ -140,7 +140,7 @@ def test_a_forwarder_that_starts_first_after_a_power_loss_waits_for_the_mark(
         world.gateway.forward(3)
         world.clock.pass_time(1.1)
     after = mark_of(world)
-    assert after is None or before is not None and after.segment_number <= before.segment_number
+    assert after is None or (before is not None and after.segment_number <= before.segment_number)
     world.gateway.start_receiver()
     world.heal_and_drain()
 

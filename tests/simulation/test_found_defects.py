@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from edge_gateway.spool.layout import SpoolLayout
+from tests.simulation.planted import RECALL_FORGOTTEN
+from tests.simulation.truth import Violation
 from tests.simulation.world import World
 
 
@@ -22,6 +24,24 @@ def test_a_republish_request_that_overtakes_the_acknowledgement_is_obeyed(world:
 
     The archive never read the event again, and only the payload's age brought it back: 12 h.
     """
+    delivery_id = _request_that_overtakes(world)
+    assert world.ledger_ids(("archived",)) == [delivery_id]
+    world.heal_and_drain()
+
+
+def test_the_same_steps_find_a_recall_that_is_forgotten(world: World) -> None:
+    world.close()
+    faulty = World(RECALL_FORGOTTEN.replacements)
+    try:
+        _request_that_overtakes(faulty)
+        with pytest.raises(Violation, match="not drained"):
+            faulty.heal_and_drain()
+    finally:
+        faulty.close()
+
+
+def _request_that_overtakes(world: World) -> str:
+    """The archive reads an event, misses its payload, and asks before its sender was told."""
     (delivery_id,) = world.send_study(1, [7_500])
     world.gateway.forward(3)
     world.bus.work()  # its chunks
@@ -31,8 +51,7 @@ def test_a_republish_request_that_overtakes_the_acknowledgement_is_obeyed(world:
     world.archive.step()
     world.archive.step()
     world.work(8)
-    assert world.ledger_ids(("archived",)) == [delivery_id]
-    world.heal_and_drain()
+    return delivery_id
 
 
 @pytest.mark.parametrize("power", range(6))
