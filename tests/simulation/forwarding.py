@@ -50,6 +50,7 @@ from tests.simulation.limits import (
 )
 
 LISTEN_AGAIN_S = 0.5
+ORIGIN = Origin("/hilum/north/forward-north")
 
 
 @dataclass
@@ -112,18 +113,17 @@ def start_forwarding(
     """The duties, as `edge_gateway.forward` puts them together."""
     metrics, health = Metrics(), ForwardHealth()
     readers = [SpoolReader(directory, fs=fs) for _ in range(3)]
-    publisher = SimulatedPublisher(bus, Origin("/hilum/north/forward-north"))
+    publisher = SimulatedPublisher(bus, ORIGIN)
     releaser = SpoolReleaser(directory, fs=fs)
     progress = Progress(directory / LEDGER, GATEWAY_ID)
     receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
     requests = RequestDesk(GATEWAY_ID, progress, clock, metrics)
     bandwidth = Bandwidth(settings, clock)
-    sender = Sender(SITE, GATEWAY_ID, Origin("/hilum/north/forward-north"), publisher)
-    queue = _queue(progress, clock, has_priorities=has_priorities)
+    sender = Sender(SITE, GATEWAY_ID, ORIGIN, publisher)
     pipeline = _pipeline(
         PublishParts(
             progress=progress,
-            queue=queue,
+            queue=_queue(progress, clock, has_priorities=has_priorities),
             bandwidth=bandwidth,
             recent=recent,
             reader=readers[0],

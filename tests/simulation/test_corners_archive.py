@@ -18,12 +18,12 @@ from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.segment import BLOCK_BYTES
 from infra.partitions import Partition
 from tests.simulation.corner_steps import (
-    refused_one,
     set_aside,
     spoil,
+    stuck_one_copied_forward,
     world,
 )
-from tests.simulation.limits import HOLD_S, SEGMENT_BYTES
+from tests.simulation.limits import SEGMENT_BYTES
 from tests.simulation.world import World
 
 MIB = 1024 * 1024
@@ -36,29 +36,15 @@ __all__ = ["world"]
 
 
 def test_a_stuck_delivery_is_copied_forward_and_its_segment_recycled(world: World) -> None:
-    stuck = refused_one(world)
-    for study in range(2, 9):
-        world.send_study(study, [7_500] * 5)
-        world.work(10)
-    world.clock.pass_time(HOLD_S + 2 * 3_600)
-    world.work(2)
-    world.clock.pass_time(2)
-    world.work(2)
-    layout = SpoolLayout(world.gateway.directory)
-    assert layout.remnant(stuck).exists()
-    assert not layout.segment(1).exists()
+    stuck_one_copied_forward(world)
+    assert not SpoolLayout(world.gateway.directory).segment(1).exists()
     world.check()
     world.gateway.lose_power(5)
     world.heal_and_drain()
 
 
 def test_a_remnant_that_rots_is_told_and_the_rest_is_found(world: World) -> None:
-    stuck = refused_one(world)
-    for study in range(2, 9):
-        world.send_study(study, [7_500] * 5)
-        world.work(10)
-    world.clock.pass_time(HOLD_S + 2 * 3_600)
-    world.work(2)
+    stuck = stuck_one_copied_forward(world)
     path = SpoolLayout(world.gateway.directory).remnant(stuck)
     content = path.read_bytes()
     path.write_bytes(content[:-20] + b"?" * 20)

@@ -43,6 +43,13 @@ def _restart_receiver(world: World) -> list[str]:
     return list(receiving.spool.recovery.damaged)
 
 
+def _rot(world: World, delivery_id: str, place: int) -> None:
+    """One bit of its record rots, so many bytes behind the record's first."""
+    number, offset = offset_of(world, delivery_id)
+    spoil(world, number, offset + place)
+    set_aside(world, delivery_id)
+
+
 # -- heads and bodies of records
 
 
@@ -50,9 +57,7 @@ def _restart_receiver(world: World) -> list[str]:
 def test_a_head_that_rots_costs_its_own_delivery_alone(world: World, place: int) -> None:
     stored = world.send_study(1, [3_000] * 5, filler=DECEIVING)
     take_in_only(world)
-    number, offset = offset_of(world, stored[0])
-    spoil(world, number, offset + place)
-    set_aside(world, stored[0])
+    _rot(world, stored[0], place)
     world.heal_and_drain()
     assert set(world.ledger_ids(("archived",))) == set(stored[1:])
     assert world.ledger_ids(("spooled",)) == [stored[0]]
@@ -62,9 +67,7 @@ def test_a_head_that_rots_costs_its_own_delivery_alone(world: World, place: int)
 def test_recovery_steps_over_what_rots_below_the_mark(world: World, place: int) -> None:
     stored = world.send_study(1, [3_000] * 4, filler=DECEIVING)
     take_in_only(world)
-    number, offset = offset_of(world, stored[1])
-    spoil(world, number, offset + place)
-    set_aside(world, stored[1])
+    _rot(world, stored[1], place)
     assert len(_restart_receiver(world)) == 1
     world.send_study(1, [3_000])
     world.heal_and_drain()
@@ -76,9 +79,7 @@ def test_a_body_that_rots_and_looks_like_records_is_stepped_over_by_its_length(
 ) -> None:
     stored = world.send_study(1, [7_500] * 3, filler=DECEIVING)
     take_in_only(world)
-    number, offset = offset_of(world, stored[1])
-    spoil(world, number, offset + 4_000)
-    set_aside(world, stored[1])
+    _rot(world, stored[1], 4_000)
     assert len(_restart_receiver(world)) == 1
     world.heal_and_drain()
 
