@@ -12,12 +12,15 @@ from dataclasses import replace
 import pytest
 
 from contracts.events import RequestKind
+from edge_gateway.spool.entry import RecordKind
 from edge_gateway.spool.layout import SpoolLayout
+from edge_gateway.spool.record import MAGIC
 from tests.simulation.corner_steps import mark_of, room_in_segment, world
 from tests.simulation.limits import HOLD_S, LIMITS, SEGMENT_BYTES
 from tests.simulation.world import World
 
 FOOTER = b"HilumEnd"
+CHECKPOINT = MAGIC + bytes((RecordKind.CHECKPOINT, 0))
 SEEDS = range(12)
 
 
@@ -56,6 +59,20 @@ def test_a_process_that_ends_between_two_segments_leaves_both(world: World) -> N
     stored += world.send_study(2, [7_500] * 2)
     world.heal_and_drain()
     assert world.bucket.members().keys() == set(stored)
+
+
+def test_a_process_that_ends_behind_a_sealed_segment_begins_the_next(world: World) -> None:
+    _fill_segment(world, 3_000)
+    receiving = world.gateway.receiving
+    assert receiving is not None
+    receiving.fs.refused_write = (CHECKPOINT, errno.ENOSPC)
+    assert world.send_study(2, [7_500]) == []
+    assert room_in_segment(world) > SEGMENT_BYTES // 2  # the next one, and nothing in it
+    world.gateway.kill_receiver()
+    world.gateway.start_receiver()
+    stored = world.send_study(3, [7_500])
+    world.heal_and_drain()
+    assert set(stored) <= world.bucket.members().keys()
 
 
 def test_an_object_whose_record_finds_no_room_is_refused_and_leaves_no_file(world: World) -> None:
@@ -143,6 +160,23 @@ def test_a_forwarder_that_starts_first_after_a_power_loss_waits_for_the_mark(
     assert after is None or (before is not None and after.segment_number <= before.segment_number)
     world.gateway.start_receiver()
     world.heal_and_drain()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_record_that_a_power_loss_tears_ends_the_log(world: World, seed: int) -> None:
+    stored = world.send_study(1, [3_000])
+    world.gateway.let_receiver_work()
+    receiving = world.gateway.receiving
+    assert receiving is not None
+    world.gateway.open_association("association-torn")
+    receiving.fs.ends_after = 1  # written, with what waited before it, and not flushed
+    assert world.send_study(2, [7_500]) == []
+    world.gateway.lose_power(seed)
+    world.gateway.start_receiver()
+    world.gateway.start_forwarder()
+    stored += world.send_study(2, [3_000])
+    world.heal_and_drain()
+    assert set(stored) <= world.bucket.members().keys()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
