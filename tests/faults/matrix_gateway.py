@@ -133,5 +133,9 @@ GATEWAY_ROWS: tuple[Row, ...] = (
         "48",
         "gateway's disk lost before the archive has it",
         "exactly the unarchived are named by receipts",
+        tests=(
+            "tests/faults/test_disk_lost.py"
+            "::test_exactly_what_no_archive_has_is_named_after_a_disk_was_lost",
+        ),
     ),
 )
