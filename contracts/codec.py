@@ -108,10 +108,11 @@ def _decode_body(data: bytes, writer_schema: Any, event_type: type[E]) -> E:
     try:
         plain = fastavro.schemaless_reader(body, writer_schema, reader_schema)
         event = from_plain(cast(dict[str, Any], plain), event_type)
-    # fastavro raises whatever the bytes provoke; every kind of it means the same here
+    # fastavro raises whatever the bytes provoke; every kind of it means the same here, but for
+    # MemoryError: it reads no more than there is, so that lack of memory is never a record's fault
     except (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError) as cause:
         raise PoisonError(Reason.MALFORMED_AVRO, type(cause).__name__) from cause
-    except (MemoryError, RecursionError, AttributeError, StopIteration) as cause:
+    except (RecursionError, AttributeError, StopIteration) as cause:
         raise PoisonError(Reason.MALFORMED_AVRO, type(cause).__name__) from cause
     if body.tell() != len(data):
         raise PoisonError(Reason.MALFORMED_AVRO, f"{len(data) - body.tell()} bytes left over")
