@@ -39,6 +39,7 @@ MetricName = Literal[
     "hilum_consumer_records_total",
     "hilum_consumer_batch_seconds",
     "hilum_consumer_retries_total",
+    "hilum_consumer_batch_halvings",
     "hilum_consumer_dead_letters_total",
     "hilum_consumer_lag_records",
     "hilum_consumer_idle_seconds",
@@ -108,6 +109,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_consumer_records_total", "counter", "records by outcome", ("outcome",)),
     Metric("hilum_consumer_batch_seconds", "histogram", "write of one batch"),
     Metric("hilum_consumer_retries_total", "counter", "batches written again after a failure"),
+    Metric(
+        "hilum_consumer_batch_halvings",
+        "gauge",
+        "times the batch was halved since the start because memory ran out",
+    ),
     Metric("hilum_consumer_dead_letters_total", "counter", "dead letters", ("reason",)),
     Metric("hilum_consumer_lag_records", "gauge", "records not yet committed", ("topic",)),
     Metric(

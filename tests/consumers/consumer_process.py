@@ -18,11 +18,13 @@ EXIT_S = 150.0
 class ConsumerProcess:
     """`python -m consumers NAME --settings F`, its log lines as they came."""
 
-    def __init__(self, name: str, settings: Path, directory: Path) -> None:
+    def __init__(
+        self, name: str, settings: Path, directory: Path, module: str = "consumers"
+    ) -> None:
         self.log = directory / f"{name}.log"
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "consumers", name, "--settings", str(settings)],
+                [sys.executable, "-m", module, name, "--settings", str(settings)],
                 cwd=ROOT,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},

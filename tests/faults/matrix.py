@@ -265,6 +265,10 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         "44",
         "consumer out of memory",
         "I2 I10",
+        tests=(
+            "tests/consumers/test_out_of_memory.py"
+            "::test_a_batch_that_memory_does_not_hold_is_halved_until_it_does",
+        ),
     ),
 )
 
