@@ -19,14 +19,16 @@ from infra.settings import ConsumerSettings
 # Half of half … of the largest batch that settings allow (100 000 records) is then one record.
 HALVINGS_MAX = 17
 OPTION = "--batch-halvings"
-# How the interpreter says that the stack of a thread did not fit (there is no class for it).
-_NO_THREAD = "can't start new thread"
+# How lack of memory is told where there is no class for it: a thread's stack, lz4 and zstd.
+_TOLD_AS = ("can't start new thread", "ERROR_allocation_failed", "not enough memory")
 
 
 def is_out_of_memory(cause: BaseException) -> bool:
-    """Whether a smaller batch may help against `cause`."""
-    is_without_thread = isinstance(cause, RuntimeError) and str(cause) == _NO_THREAD
-    return isinstance(cause, MemoryError) or is_without_thread
+    """Whether a smaller batch may help against `cause`, or what it came of."""
+    if isinstance(cause, MemoryError) or any(told in str(cause) for told in _TOLD_AS):
+        return True
+    before = cause.__cause__ or cause.__context__
+    return before is not None and is_out_of_memory(before)
 
 
 def halved(limits: BatchLimits, own: ConsumerSettings, halvings: int) -> ConsumerSettings:
