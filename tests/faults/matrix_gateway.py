@@ -136,6 +136,8 @@ GATEWAY_ROWS: tuple[Row, ...] = (
         tests=(
             "tests/faults/test_disk_lost.py"
             "::test_exactly_what_no_archive_has_is_named_after_a_disk_was_lost",
+            "tests/faults/cluster/test_spool_lost.py"
+            "::test_what_was_answered_at_level_kafka_outlives_the_disk_and_a_broker",
         ),
     ),
 )
