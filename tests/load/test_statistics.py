@@ -74,6 +74,18 @@ def test_no_goal_is_shown_and_no_samples_are_not_measured() -> None:
     assert ratio([1, 1], [1]).verdict is Verdict.NOT_MEASURED
 
 
+def test_a_machine_on_its_way_to_another_speed_decides_nothing() -> None:
+    falling, steady = [1830.0, 1630.0, 1450.0, 1330.0, 1200.0], [900.0, 910.0, 905.0, 890.0, 900.0]
+    ours = [2 * theirs for theirs in steady]
+    assert ratio(ours, steady).verdict is Verdict.MET
+    figure = ratio(falling, steady, 1.0)
+    assert figure.verdict is Verdict.UNDECIDED and "another speed" in figure.note
+    assert ratio(falling, steady, None).verdict is Verdict.SHOWN
+    # By little, or not in one direction: these are repetitions.
+    assert not statistics.drifts([100.0, 101.0, 102.0, 103.0, 104.0])
+    assert not statistics.drifts([1830.0, 1200.0, 1630.0, 1330.0, 1450.0])
+
+
 def test_two_pairs_decide_nothing() -> None:
     figure = ratio([100.0, 100.0], [1.0, 1.0])
     assert figure.verdict is Verdict.UNDECIDED and figure.value == pytest.approx(100)
