@@ -5,7 +5,7 @@ saves work and is bounded. A header that is not written as the gateways write th
 ascending) is parsed whole. Pure but for that memory; it must not judge what a text means.
 
 A series repeats nearly all its elements, so they are compared as text where they stand, whole
-stretches at once, and neither parsed nor written again (260 elements: 0.19 ms : 0.04 ms).
+stretches at once, and neither parsed nor written again (254 elements: 0.19 ms : 0.07 ms).
 """
 
 from __future__ import annotations

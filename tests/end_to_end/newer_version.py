@@ -11,10 +11,26 @@ import re
 import shutil
 from pathlib import Path
 
+from contracts.events import (
+    CustodyRecorded,
+    Event,
+    GatewayState,
+    InstanceReceived,
+    PackArchived,
+    PackReplicated,
+)
+from contracts.schema_catalog import file_stem
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("contracts", "infra", "edge_gateway", "consumers")
 # A chunk is framed by hand (contracts/codec.py), so its next version is more than a field.
-CHANGED = ("InstanceReceived", "PackArchived", "PackReplicated", "CustodyRecorded", "GatewayState")
+CHANGED: tuple[type[Event], ...] = (
+    InstanceReceived,
+    PackArchived,
+    PackReplicated,
+    CustodyRecorded,
+    GatewayState,
+)
 NEW_FIELD = "told_later"
 
 
@@ -25,13 +41,13 @@ def newer_checkout(directory: Path) -> Path:
         shutil.copytree(
             ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in CHANGED:
-        _add_field(root / "contracts", name)
+    for event_type in CHANGED:
+        _add_field(root / "contracts", event_type)
     return root
 
 
-def _add_field(contracts: Path, name: str) -> None:
-    stem = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+def _add_field(contracts: Path, event_type: type[Event]) -> None:
+    stem, name = file_stem(event_type), event_type.__name__
     schema = json.loads((contracts / "schemas" / f"{stem}.1.avsc").read_text())
     schema["fields"].append({"name": NEW_FIELD, "type": ["null", "string"], "default": None})
     (contracts / "schemas" / f"{stem}.2.avsc").write_text(json.dumps(schema))

@@ -16,6 +16,7 @@ import pytest
 from consumers.dead_letter import REASON_HEADER
 from contracts.events import InstanceReceived, SchemaPublished
 from contracts.example_catalog import examples_of
+from contracts.schema_catalog import file_stem
 from contracts.topics import CUSTODY, RECEIVED, TOPICS
 from infra.seams import StoreSite
 from infra.settings import Settings
@@ -129,7 +130,7 @@ def test_old_and_new_producers_and_consumers_at_once_and_back(site: Site) -> Non
             site.await_everywhere(stored, f"study {number}, newer: {sorted(newer)}")
     # What the newer version wrote is there as it wrote it, and nobody refused anything.
     told = site.centre.read(SchemaPublished)
-    assert {event.event for event in told} == {_stem(name) for name in CHANGED}
+    assert {event.event for event in told} == {file_stem(kind) for kind in CHANGED}
     assert all(NEW_FIELD in event.schema for event in told)
     ids = {event.schema_id for event in told}
     for topic in (RECEIVED, CUSTODY):
@@ -151,10 +152,6 @@ def test_old_and_new_producers_and_consumers_at_once_and_back(site: Site) -> Non
 def _schema_id(value: bytes | None) -> int:
     assert value is not None
     return int.from_bytes(value[1:5], "big")
-
-
-def _stem(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 def test_a_schema_that_nobody_told_stays_a_dead_letter(site: Site) -> None:
