@@ -36,6 +36,7 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TERMINAL_ROWS_MAX = 40
 EXAMPLES_MAX = 5
 NAME_WIDTH = 20
+VERDICT_WIDTH = max(len(verdict.value) for verdict in Verdict)
 VERDICT_STYLES = {
     Verdict.MET: "green",
     Verdict.MISSED: "red",
@@ -147,10 +148,10 @@ def _show(report: Report, paths: Paths, answer: Answer) -> None:
 
 def _figures_table(figures: Iterable[Figure]) -> Drawn:
     drawn = Drawn(show_edge=False, pad_edge=False)
-    drawn.add_column("figure", overflow="fold")
-    drawn.add_column("verdict", no_wrap=True)
+    drawn.add_column("figure", overflow="fold", min_width=NAME_WIDTH)
+    drawn.add_column("verdict", min_width=VERDICT_WIDTH)
     for title in ("value", "90 % interval", "goal"):
-        drawn.add_column(title, justify="right", no_wrap=True)
+        drawn.add_column(title, justify="right", overflow="fold")
     drawn.add_column("peer", overflow="fold")
     for figure in figures:
         drawn.add_row(

@@ -5,6 +5,7 @@ Invariant: with --json stdout carries exactly one JSON document and nothing else
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
@@ -16,8 +17,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False)
-progress_out = Console(stderr=True, highlight=False)
+# Of a file or a pipe, which have none: what is wider than a terminal is folded to one letter there.
+FILE_WIDTH = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    """As wide as the terminal is, or as COLUMNS says; elsewhere wide enough for a table."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console
+
+
+out = _console(stderr=False)
+progress_out = _console(stderr=True)
 
 
 def write_json(document: object) -> None:
