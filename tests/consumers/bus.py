@@ -74,6 +74,10 @@ class Bus:
         """What is on the topic's dead-letter topic."""
         return list(read_all(self.kafka, topic.dlq_name))
 
+    def records(self, topic: Topic) -> list[ConsumedRecord]:
+        """What is on the topic."""
+        return list(read_all(self.kafka, topic.name))
+
     def events(self, event_type: type[E]) -> list[E]:
         """Every event on its topic."""
         topic = BY_EVENT[event_type]  # type: ignore[index]

@@ -235,6 +235,7 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         "ClickHouse restored from an old backup",
         "I2",
         tests=(
+            "tests/operations/test_replay.py::test_an_index_out_of_an_old_backup_heals",
             "tests/operations/test_replay.py"
             "::test_an_emptied_index_heals_from_the_topics_row_for_row",
             "tests/operations/test_replay.py::test_a_wrong_row_and_a_missing_row_are_found",

@@ -89,8 +89,11 @@ class Indexed:
         """Returns once the broker knows that the consumer's group has no member."""
         eventually(lambda: self.world.bus.members(SPEC.name) == 0, "the group is left")
 
-    def heal(self) -> None:
-        """The index as it should be, written by its writer; no shadow, nothing kept."""
+    def heal(self, share: float = 1.0) -> None:
+        """The index as it should be, written by its writer; no shadow, nothing kept.
+
+        With a lesser `share` it is as it was when so much of each topic had been read.
+        """
         shadow = Shadow(self.world.settings.primary.clickhouse)
         for name in (*shadow.kept(), shadow.name):
             shadow.drop(name)
@@ -99,7 +102,9 @@ class Indexed:
         by_type: dict[type[Any], list[Any]] = {event: [] for event in SPEC.inputs.values()}
         for event in self.events:
             by_type[type(event)].append(event)
-        received, archived, replicated, receipts = by_type.values()
+        received, archived, replicated, receipts = (
+            events[: int(share * len(events))] for events in by_type.values()
+        )
         IndexWriter(self.live, SystemClock()).write(
             received=received, archived=archived, replicated=replicated, receipts=receipts
         )
