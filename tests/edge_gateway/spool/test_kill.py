@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,15 @@ def test_killed_receiver_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_five_hundred_kills_lose_nothing_acknowledged(tmp_path: Path) -> None:
-    _kill_again_and_again(tmp_path, KILLS_LONG, random.SystemRandom().randrange(2**31))
+def test_five_hundred_kills_lose_nothing_acknowledged(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    seed = random.SystemRandom().randrange(2**31)
+    record_property("seed", seed)
+    record_property("figure", _kill_again_and_again(tmp_path, KILLS_LONG, seed))
 
 
-def _kill_again_and_again(directory: Path, kills: int, seed: int) -> None:
+def _kill_again_and_again(directory: Path, kills: int, seed: int) -> str:
     print(f"seed {seed}")
     chance, started = random.Random(seed), time.monotonic()
     forwarder, checker = _Forwarder(directory), RecordChecker(directory)
@@ -62,11 +67,12 @@ def _kill_again_and_again(directory: Path, kills: int, seed: int) -> None:
     with Spool.open(directory, "north", SMALL_SEGMENTS) as spool:
         assert not spool.recovery.damaged
         forwarder.follow()
-    print(
+    figure = (
         f"{kills} kills in {time.monotonic() - started:.0f} s, {len(acknowledged)} acknowledged,"
         f" {len(acknowledged - checker.deliveries)} lost, {len(forwarder.deliveries)} durable,"
         f" {checker.bodies_checked} bodies read from the disk by the independent checker"
     )
+    print(figure)
     assert len(acknowledged) > kills
     assert acknowledged <= forwarder.deliveries <= checker.deliveries
     assert forwarder.opened == forwarder.closed
@@ -74,6 +80,7 @@ def _kill_again_and_again(directory: Path, kills: int, seed: int) -> None:
     # At most what was in flight at a kill is durable without an acknowledgement.
     assert len(forwarder.deliveries - acknowledged) <= kills * 6
     assert not list((directory / "objects").glob("*.part"))
+    return figure
 
 
 class _Receivers:

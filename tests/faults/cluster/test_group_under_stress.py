@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +105,22 @@ def publish_some(bus: Bus, first: int) -> int:
                 raise
 
 
-def check_storm(storm: Storm, bus: Bus, rounds: int, every_s: float) -> None:
+def check_storm(storm: Storm, bus: Bus, rounds: int, every_s: float) -> str:
+    """Fails unless everything was written; says how it went."""
     try:
         count, longest_s = rage(storm, bus, rounds, every_s)
         storm.start(0)
         began = time.monotonic()
         eventually(lambda: bus.lag(GROUP, [INPUT]) == 0, "all committed", WITHIN_S)
-        print(
+        figure = (
             f"{count} records, {len(storm.writers)} starts, nothing written for {longest_s:.1f} s"
             f" at most, all committed {time.monotonic() - began:.1f} s after the last turn"
         )
+        print(figure)
     finally:
         storm.end()
     assert storm.written() == set(range(count))
+    return figure
 
 
 def test_members_that_come_and_go_leave_no_record_behind(
@@ -128,9 +131,14 @@ def test_members_that_come_and_go_leave_no_record_behind(
 
 @pytest.mark.soak
 def test_members_that_come_and_go_for_five_minutes_leave_no_record_behind(
-    bus: Bus, cluster_settings: Settings, tmp_path: Path
+    bus: Bus,
+    cluster_settings: Settings,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    check_storm(Storm(cluster_settings, tmp_path), bus, rounds=100, every_s=3.0)
+    figure = check_storm(Storm(cluster_settings, tmp_path), bus, rounds=100, every_s=3.0)
+    record_property("seed", SEED)
+    record_property("figure", figure)
 
 
 def test_nothing_is_committed_past_a_dead_letter_that_its_topic_does_not_take(
