@@ -70,6 +70,11 @@ class StoreIntake:
         if self._verdict is None:
             self._attempt(lambda: self._write(fragment))
 
+    def catch_up(self) -> None:
+        """Does what there is to do while no fragment is here."""
+        if self._sink is not None and self._verdict is None:
+            self._attempt(self._sink.catch_up)
+
     def finish(self) -> Answer:
         """The answer to the last fragment. What it says kept is durable, its receipt appended."""
         self._finished_s = time.monotonic()

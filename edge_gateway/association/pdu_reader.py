@@ -44,6 +44,12 @@ class PduReader:
         """Whether something was read already that no PDU was taken from."""
         return self._start < self._end
 
+    @property
+    def has_pdu(self) -> bool:
+        """Whether `read` has no need to receive."""
+        have_bytes = self._end - self._start
+        return have_bytes >= PDU_HEADER_BYTES and have_bytes >= PDU_HEADER_BYTES + self._length()
+
     def read_request(self, deadline: float) -> bytes:
         """The body of the A-ASSOCIATE-RQ that a connection has to begin with.
 
@@ -69,7 +75,7 @@ class PduReader:
 
     def _header(self) -> tuple[PduType, int]:
         number = self._buffer[self._start]
-        length = int.from_bytes(self._buffer[self._start + 2 : self._start + 6], "big")
+        length = self._length()
         try:
             pdu_type = PduType(number)
         except ValueError:
@@ -77,6 +83,9 @@ class PduReader:
         if length > self._length_max(pdu_type):
             raise InvalidPdu(f"{pdu_type.name} longer than its limit")
         return pdu_type, length
+
+    def _length(self) -> int:
+        return int.from_bytes(self._buffer[self._start + 2 : self._start + 6], "big")
 
     def _length_max(self, pdu_type: PduType) -> int:
         if pdu_type == PduType.P_DATA:

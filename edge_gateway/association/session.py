@@ -149,7 +149,14 @@ class Session:
                 break
         if is_between and self._connection.is_stopping:
             self._answer_all()
+        if not is_between and not self._reader.has_pdu:
+            self._catch_up()
         return self._reader.read(is_between and not self._outstanding)
+
+    def _catch_up(self) -> None:
+        # The data set's end would have to wait for it, if it were left until then.
+        if self._incoming is not None and isinstance(self._incoming.store, StoreIntake):
+            self._incoming.store.catch_up()
 
     def _answer_all(self) -> None:
         while self._outstanding:

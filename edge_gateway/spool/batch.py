@@ -23,7 +23,7 @@ def write_batch(
         group = _fitting(log, rest)
         try:
             if group:
-                log.write([(one.entry, one.meta, one.body) for one in group])
+                log.write(group)
             else:
                 log.roll_over()
         except (SpoolFull, SpoolBroken) as error:

@@ -192,6 +192,23 @@ def deliver(
     )
 
 
+def encode_delivery(
+    facts_json: bytes,
+    size_bytes: int,
+    content_sha256: str,
+    quarantine_reason: str | None,
+    external: bool,
+) -> bytes:
+    """`encode_entry(deliver(...))`, from the JSON of the facts: they are encoded once."""
+    known = {
+        "size_bytes": size_bytes,
+        "content_sha256": content_sha256,
+        "quarantine_reason": quarantine_reason,
+        "external": external,
+    }
+    return facts_json[:-1] + b"," + orjson.dumps(known)[1:]
+
+
 @cache
 def _field_names(entry_type: type[DataclassInstance]) -> tuple[str, ...]:
     # `fields` filters anew at each call: 9.5 µs to encode the facts of a delivery, 4.7 without it.

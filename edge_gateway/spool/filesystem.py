@@ -8,8 +8,9 @@ cache, retry or translate.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ Bytes = bytes | bytearray | memoryview
 
 # Linux refuses more vectors than this in one call.
 _VECTORS_MAX = 1024
+# SYNC_FILE_RANGE_WRITE alone: begin to write, wait for nothing. Python has no call for it.
+_RANGE_WRITE = 2
 CREATE_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 CREATE = os.O_RDWR | os.O_CREAT
 WRITE = os.O_RDWR
@@ -29,6 +32,19 @@ class DiskSpace:
 
     free_bytes: int
     total_bytes: int
+
+
+def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    try:
+        found = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return found
+
+
+# None where the system is another than Linux.
+_sync_file_range = _find_sync_file_range()
 
 
 class FileSystem:
@@ -55,16 +71,20 @@ class FileSystem:
 
     def write_at(self, descriptor: int, buffers: Sequence[Bytes], offset_bytes: int) -> None:
         """All of `buffers`, one after the other, or an OSError."""
-        views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        first = 0
-        while first < len(views):
-            written = os.pwritev(descriptor, views[first : first + _VECTORS_MAX], offset_bytes)
+        left = buffers
+        while left:
+            written = os.pwritev(descriptor, left[:_VECTORS_MAX], offset_bytes)
             offset_bytes += written
-            while first < len(views) and written >= len(views[first]):
-                written -= len(views[first])
-                first += 1
-            if written:
-                views[first] = views[first][written:]
+            left = _behind(left, written)
+
+    def start_flush(self, descriptor: int, length_bytes: int, offset_bytes: int) -> None:
+        """Has the disk begin with these bytes, and waits for nothing; only `flush` proves them.
+
+        A hint, so what it returns is not looked at. What goes wrong meanwhile `flush` tells: this
+        call does not wait for the writing, and so takes no error of it away (sync_file_range(2)).
+        """
+        if _sync_file_range is not None and length_bytes > 0:
+            _sync_file_range(descriptor, offset_bytes, length_bytes, _RANGE_WRITE)
 
     def flush(self, descriptor: int) -> None:
         """On return the file's bytes and its size survive a power loss; its name may not."""
@@ -121,3 +141,12 @@ class FileSystem:
     def disk_space(self, path: Path) -> DiskSpace:
         room = os.statvfs(path)
         return DiskSpace(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
+
+
+def _behind(buffers: Sequence[Bytes], written: int) -> Sequence[Bytes]:
+    """What is left of `buffers` behind their first `written` bytes."""
+    for place, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [memoryview(buffer).cast("B")[written:], *buffers[place + 1 :]]
+        written -= len(buffer)
+    return ()

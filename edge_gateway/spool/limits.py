@@ -45,6 +45,9 @@ class SpoolLimits:
     not known while it arrives: one that has `spilled_from_bytes` stays in memory only while all
     that arrive take no more than `arriving_bytes_max`, so that many large ones at once, whose
     file is only a matter of time, do not each fill the memory of one first.
+
+    An object from `hashed_late_from_bytes` on that is alone in memory is hashed while the disk
+    works on it: of less the flush is not much quicker for having begun before.
     """
 
     segment_bytes: int = 256 * MIB
@@ -53,6 +56,7 @@ class SpoolLimits:
     arriving_bytes_max: int = 4 * MIB
     # Above a CT image of 512 x 512.
     spilled_from_bytes: int = 640 * KIB
+    hashed_late_from_bytes: int = 64 * KIB
     object_bytes_max: int = 4 * GIB
     spool_bytes_max: int | None = None
     free_bytes_min: int | None = None

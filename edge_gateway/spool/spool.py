@@ -27,6 +27,7 @@ from edge_gateway.spool.layout import GatewayIdentity, require_delivery_id
 from edge_gateway.spool.limits import Admission, RecoveryReport, SpoolLimits, SpoolStatistics
 from edge_gateway.spool.opening import SpoolParts, open_parts
 from edge_gateway.spool.pending import Pending
+from edge_gateway.spool.sealing import Sealed
 from edge_gateway.spool.sink import DeliverySink
 from infra.clock import Clock, SystemClock
 
@@ -111,10 +112,11 @@ class Spool:
         """
         self._parts.health.require()
         require_delivery_id(facts.delivery_id)
+        facts_json = encode_entry(facts)
         # Room for what `commit` adds: length, sha256, reason.
-        if len(encode_entry(facts)) + _COMMIT_META_BYTES > self._limits.meta_bytes_max:
+        if len(facts_json) + _COMMIT_META_BYTES > self._limits.meta_bytes_max:
             raise ValueError(f"facts above {self._limits.meta_bytes_max} bytes")
-        return DeliverySink(self._parts.sinks, facts, when_stalled)
+        return DeliverySink(self._parts.sinks, facts, facts_json, when_stalled)
 
     def append_receipt(self, receipt: Receipt) -> None:
         """Records an answer; returns at once, flushed after 100 ms at the latest.
@@ -162,4 +164,4 @@ class Spool:
         self.close()
 
     def _append(self, entry: Entry) -> None:
-        self._parts.committer.append(Pending(entry, encode_entry(entry)))
+        self._parts.committer.append(Pending(Sealed.of(entry)))

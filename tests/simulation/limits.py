@@ -25,6 +25,7 @@ LIMITS = SpoolLimits(
     segment_bytes=SEGMENT_BYTES,
     object_in_memory_bytes_max=8 * KIB,
     memory_bytes_max=64 * KIB,
+    hashed_late_from_bytes=2 * KIB,
     spool_bytes_max=SPOOL_BYTES_MAX,
     free_bytes_min=0,
 )

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.spool import Spool, SpoolBroken, SpoolError, SpoolLimits, SpoolStalled
-from edge_gateway.spool.entry import encode_entry
 from edge_gateway.spool.pending import Pending
+from edge_gateway.spool.sealing import Sealed
 from tests.edge_gateway.spool.seams import HangingFileSystem
 from tests.edge_gateway.spool.workload import (
     DEADLINE_S,
@@ -210,7 +210,7 @@ def test_a_leader_whose_record_another_thread_has_yet_to_fail_is_not_acknowledge
         monkeypatch.setattr(committer, "_fail_queue", fail_queue_second)
         # The committer's thread stays with this one, so that the delivery behind it is not told.
         entry = opened()
-        committer.append(Pending(entry, encode_entry(entry), give_back=wait_for_leave))
+        committer.append(Pending(Sealed.of(entry), give_back=wait_for_leave))
         try:
             with pytest.raises(SpoolBroken, match="pulled out"):
                 store(spool, 100)

@@ -38,6 +38,7 @@ SMALL_SEGMENTS = SpoolLimits(
     segment_bytes=64 * 1024,
     object_in_memory_bytes_max=8 * 1024,
     memory_bytes_max=64 * 1024,
+    hashed_late_from_bytes=4 * 1024,
     spool_bytes_max=1 << 30,
     free_bytes_min=0,
     commit_wait_ms=60_000,
