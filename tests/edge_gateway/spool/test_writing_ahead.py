@@ -11,6 +11,7 @@ import pytest
 
 from edge_gateway.spool import FileSystem, Spool, SpoolBroken, SpoolFull
 from edge_gateway.spool.entry import deliver, encode_delivery, encode_entry
+from edge_gateway.spool.limits import MIB
 from edge_gateway.spool.sealing import ContentHash
 from edge_gateway.spool.segment import BLOCK_BYTES
 from tests.edge_gateway.spool.seams import FailingFileSystem, no_rule
@@ -81,6 +82,20 @@ def test_beside_another_data_set_one_is_hashed_before_its_turn(tmp_path: Path) -
     ((length_bytes, offset_bytes),) = fs.begun
     assert 0 < length_bytes <= 8000
     assert length_bytes % BLOCK_BYTES == offset_bytes % BLOCK_BYTES == 0
+
+
+def test_a_file_of_its_own_is_on_its_way_while_more_of_it_comes(tmp_path: Path) -> None:
+    fs = NotingFileSystem()
+    size_bytes = 3 * MIB + 12_345
+    with Spool.open(tmp_path / "spool", "north", SMALL_SEGMENTS, fs=fs) as spool:
+        delivery = store(spool, size_bytes)
+        assert not contents(tmp_path / "spool").rotten
+    assert delivery.external
+    begun_bytes = 0
+    for length_bytes, offset_bytes in fs.begun:
+        assert offset_bytes == begun_bytes
+        begun_bytes += length_bytes
+    assert begun_bytes == 3 * MIB
 
 
 def test_the_checkpoint_of_a_new_segment_stands_before_what_is_written_ahead(
