@@ -6,6 +6,8 @@ import hashlib
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom.data
@@ -31,6 +33,7 @@ from load.hostile.raw_peer import (
     context,
     data_set,
     element,
+    message,
     pdu,
     pdv,
     store_command,
@@ -262,3 +265,25 @@ def test_a_fragment_split_anywhere_is_put_together(gateway: RunningGateway) -> N
             peer.send(stream)
             assert peer.read_status() == 0
     assert [stored for _, stored in gateway.deliveries()] == [body] * 4
+
+
+def test_a_data_set_is_hashed_once_whether_it_comes_at_once_or_bit_by_bit(
+    gateway: RunningGateway,
+) -> None:
+    body = data_set(padding=550_000)
+    stream = message(store_command(), body)
+    with RawPeer(gateway.port) as peer:
+        peer.associate()
+        for cuts in ((), (250_000,), (100_100, 300_050, 520_001)):
+            for start, end in pairwise((0, *cuts, len(stream))):
+                peer.send(stream[start:end])
+                # The rest comes when the association has nothing left to read.
+                eventually(partial(_is_read_up_to, gateway, end, len(stream)))
+            assert peer.read_status() == 0
+    expected = (hashlib.sha256(body).hexdigest(), body)
+    assert [(one.content_sha256, kept) for one, kept in gateway.deliveries()] == [expected] * 3
+
+
+def _is_read_up_to(gateway: RunningGateway, end: int, whole: int) -> bool:
+    # Fragments of 100 kB: all but the last one that began.
+    return end == whole or gateway.spool.statistics().memory_bytes >= end - 102_000
