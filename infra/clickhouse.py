@@ -14,6 +14,7 @@ from typing import Any
 
 import clickhouse_connect
 from clickhouse_connect import common
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import (
     ClickHouseError,
@@ -30,6 +31,10 @@ CONNECT_TIMEOUT_S = 5
 # Longer than any statement of ours takes, shorter than a consumer's write deadline.
 ANSWER_TIMEOUT_S = 60
 
+# Rows are lists here. Before an insert the driver would ask whether they are a data frame, and
+# import pandas for it wherever that is installed: half a second and 60 MB within the first write,
+# and where memory is short a half-made module, whose error would look like a row's.
+vars(options).update(np=None, pd=None)
 # The driver names the operating system's user in every request otherwise.
 common.set_setting("send_os_user", False)
 # It logs what it raises, with a traceback; we report the failure once, in our own words.
