@@ -43,6 +43,10 @@ logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 _SETTINGS: Mapping[str, object] = {
     # On return the rows must be in a part, not in a buffer of the server.
     "async_insert": 0,
+    # Rows of one key are merged by the engine later, as ever, and no reader relies on it; at the
+    # insert it would copy all of them one by one to look for some (its CPU for a row with 250 tags
+    # 45 : 37 us, with typed columns alone 6.8 : 4.2).
+    "optimize_on_insert": 0,
     # A statement given up by us must not go on for the server's idea of time.
     "max_execution_time": ANSWER_TIMEOUT_S,
 }
