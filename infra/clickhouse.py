@@ -25,6 +25,7 @@ from clickhouse_connect.driver.exceptions import (
 
 from contracts.failures import PoisonError, Reason
 from infra.clickhouse_errors import translate
+from infra.clickhouse_maps import with_pieces
 from infra.settings import ClickHouseSettings
 
 CONNECT_TIMEOUT_S = 5
@@ -123,13 +124,16 @@ class ClickHouseTable:
         doing = f"inserting {count} rows into {self._database.name}.{self._name}"
         with _translated(doing, is_insert=True):
             client = self._database._connected()
+            types = self._types.get(names)
             context = client.create_insert_context(
                 self._name,
                 names,
                 database=self._database.name,
-                column_types=self._types.get(names),
+                column_types=types,
                 column_oriented=True,
             )
+            if types is None:
+                context.column_types = with_pieces(context.column_types)
             client.insert(context=context, data=list(columns.values()))
             self._types[names] = context.column_types
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 from contracts.failures import FatalError, PoisonError, Reason, RetryableError
 from infra.clickhouse import ClickHouseDatabase
 from infra.clickhouse_errors import translate
+from infra.map_pieces import PiecedMap
 from infra.migrate import apply
 from infra.settings import ClickHouseSettings, Settings
 from tests.engines import isolated_settings
@@ -63,6 +66,62 @@ def test_rows_come_back_as_they_went_in(things: ClickHouseDatabase) -> None:
     assert told == {name: values[0] for name, values in row.items()} | {"note": "none"}
 
 
+@pytest.mark.parametrize("keys", [3, 300, 70_000])
+def test_maps_in_pieces_come_back_as_they_went_in(things: ClickHouseDatabase, keys: int) -> None:
+    # More keys than two bytes can number are another form on the wire, and so is a long text.
+    shared = {f"key {number}": "x" * (number % 200) for number in range(keys)}
+    own: list[dict[str, str]] = [{"Ⅰ": "O'Neil"}, {}, {"Ⅰ": "日本" * 200, "Ⅱ": "\x00"}]
+    maps = [
+        PiecedMap((own[0], shared, own[1])),
+        PiecedMap(()),
+        PiecedMap((shared, own[2])),
+        PiecedMap((own[2],)),
+    ]
+    names = [str(number) for number in range(len(maps))]
+    for _ in range(2):  # the column's type is asked for at the first insert only
+        things.command("TRUNCATE TABLE things")
+        things.table("things").insert({"name": names, "tags": maps})
+        told: list[Any] = things.query("SELECT tags FROM things ORDER BY name")
+        assert [list(row["tags"].items()) for row in told] == [list(one.items()) for one in maps]
+
+
+def test_maps_in_pieces_and_others_may_stand_in_one_column(things: ClickHouseDatabase) -> None:
+    shared = {"a": "1", "b": "2"}
+    maps = [PiecedMap((shared, {"c": "3"})), {"d": "4"}, {}]
+    things.table("things").insert({"name": ["1", "2", "3"], "tags": maps})
+    told = things.query("SELECT tags FROM things ORDER BY name")
+    assert [row["tags"] for row in told] == [{"a": "1", "b": "2", "c": "3"}, {"d": "4"}, {}]
+
+
+_FIRST_WRITE = """
+import sys
+from infra.clickhouse import ClickHouseDatabase
+from infra.map_pieces import PiecedMap
+from infra.settings import ClickHouseSettings
+
+settings = ClickHouseSettings.model_validate_json(sys.argv[1])
+before = set(sys.modules)
+database = ClickHouseDatabase(settings)
+database.table("things").insert({"name": ["a"], "tags": [PiecedMap(({"b": "c"}, {"d": "e"}))]})
+assert database.query("SELECT name FROM things") == [{"name": "a"}]
+late = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(late - sys.stdlib_module_names))
+"""
+
+
+def test_a_first_write_imports_no_library(
+    things: ClickHouseDatabase, clickhouse: ClickHouseSettings
+) -> None:
+    # What is imported late fails late, where memory is short, and looks like a row's own fault.
+    told = subprocess.run(
+        [sys.executable, "-c", _FIRST_WRITE, clickhouse.model_dump_json()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert told.stdout.strip() == "[]", told.stderr
+
+
 def test_times_are_aware_and_of_any_zone(things: ClickHouseDatabase) -> None:
     there = AT.astimezone(timezone(timedelta(hours=-7)))
     things.table("things").insert(a_thing(at=there))
@@ -97,6 +156,7 @@ def test_no_rows_are_no_request() -> None:
     [
         *({"amount": -1}, {"amount": 2**40}, {"amount": "x"}, {"at": "noon"}),
         *({"name": 5}, {"name": "\ud800"}, {"name": None}, {"texts": [1]}),
+        {"tags": PiecedMap(({"a": "1"}, {"b": "\ud800"}))},
     ],
 )
 def test_a_value_that_does_not_fit_is_poison(
