@@ -15,6 +15,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 import fastavro
@@ -169,20 +170,35 @@ def _builder(kind: Any) -> Callable[[Any], Any]:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         inner = _builder(next(a for a in typing.get_args(kind) if a is not type(None)))
-        return lambda value: None if value is None else inner(value)
+        return inner if inner is _unchanged else lambda v: None if v is None else inner(v)
     if origin is tuple:
         item = _builder(typing.get_args(kind)[0])
-        return lambda value: tuple(item(part) for part in value)
+        return tuple if item is _unchanged else lambda value: tuple(map(item, value))
     if is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        steps = [(field.name, _builder(hints[field.name])) for field in fields(kind)]
-        make = cast(Callable[..., Any], kind)
-        return lambda value: make(**{name: build(value[name]) for name, build in steps})
+        return _record_builder(kind)
     if issubclass(kind, StrEnum):
         return cast(Callable[[Any], Any], kind)
     if kind in (str, int, bool, bytes, datetime):
         return _unchanged
     raise AssertionError(f"no Avro form for {kind}")
+
+
+def _record_builder(kind: Any) -> Callable[[dict[str, Any]], Any]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    steps = [(place, _builder(hints[name])) for place, name in enumerate(names)]
+    # As in `_record_flattener`; and all values are taken at once (a received event: 5.8 : 3.4 us).
+    changing = [(place, step) for place, step in steps if step is not _unchanged]
+    values_of = itemgetter(*names) if len(names) > 1 else lambda value: (value[names[0]],)
+    make = cast(Callable[..., Any], kind)
+
+    def build(plain: dict[str, Any]) -> Any:
+        values = list(values_of(plain))
+        for place, step in changing:
+            values[place] = step(values[place])
+        return make(*values)
+
+    return build
 
 
 def _unchanged(value: Any) -> Any:
