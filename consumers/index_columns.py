@@ -23,6 +23,11 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 Element = Mapping[str, object]
 
 
+def has_column(tag: str) -> bool:
+    """Whether this element fills a column at all."""
+    return tag in _COLUMNS
+
+
 def columns_of(tag: str, element: object) -> dict[str, object]:
     """The column that a top-level element fills, by its name; empty for most. Never raises."""
     column = _COLUMNS.get(tag)

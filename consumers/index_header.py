@@ -7,16 +7,18 @@ header itself stays as it came. It must not decide what is a conflict or a patie
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from consumers.index_reading import read
+from infra.map_pieces import PiecedMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class Description(NamedTuple):
     """What a header says of its instance. Texts are '' and numbers None where it says nothing."""
 
+    tags: PiecedMap
+    header_hash: int
     patient_id: str = ""
     issuer_of_patient_id: str = ""
     patient_name: str = ""
@@ -33,15 +35,13 @@ class Description:
     body_part_examined: str = ""
     station_name: str = ""
     manufacturer: str = ""
-    tags: dict[str, str]
-    header_hash: int
     pixel_data_bytes: int = 0
 
 
 def describe(header: str) -> Description:
     """The columns that follow from `header` (PS3.18 Annex F); never raises."""
     reading = read(header)
-    return Description(**reading.columns, tags=reading.tags, header_hash=hash_of(header))
+    return Description(reading.tags, hash_of(header), **reading.columns)
 
 
 def modality_of(header: str) -> str:

@@ -11,16 +11,24 @@ stretches at once, and neither parsed nor written again (254 elements: 0.19 ms :
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from json import JSONDecoder
 from sys import getsizeof
 from typing import Any, NamedTuple
 
 import orjson
 
-from consumers.index_columns import columns_of
-from consumers.index_tags import block_of, bounded_tags, is_creator, is_private, texts_of
+from consumers.index_columns import columns_of, has_column
+from consumers.index_stretches import Known, Part, Stretch, elements_in, joined
+from consumers.index_tags import (
+    are_paths_distinct,
+    block_of,
+    bounded_tags,
+    is_creator,
+    plain_texts,
+    texts_of,
+)
+from infra.map_pieces import PiecedMap
 
 # The tags are for searching, and the header holds all of them.
 TAGS_MAX = 4_096
@@ -31,47 +39,34 @@ REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 4_096
 STRETCHES_MAX, STRETCH_BYTES_MAX = 256, 64 * 1024
 # Shorter ones cost more to look up than their elements do.
 _STRETCH_ELEMENTS_MIN = 4
+# Fewer texts are cheaper to write out again for each row than to be told apart.
+_SHARED_TEXTS_MIN = 12
 # "00100020": stands before the element's object.
 _KEY_CHARACTERS = 11
 
 # The tuple and its two dictionaries, and a column's value, which is a text of the element again.
 _KNOWN_BYTES = 1_024
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
+_CHANGED_CHARACTERS_MAX = 256
+_NO_COLUMNS: Mapping[str, object] = {}
 _FLAT = re.compile(r'\{"vr":"[A-Z]{2}"(?:,"Value":\[[^][{}]*\])?\}')
+# One text without escapes, or one integer: what nearly all elements are that differ within a
+# series. They are read off without a parser, which takes no control characters nor surrogates.
+_PLAIN = re.compile(
+    r'\{"vr":"(?!SQ)[A-Z]{2}","Value":\['
+    r'(?:"([^"\\\x00-\x1f\ud800-\udfff]*)"|(0|-?[1-9][0-9]{0,15}))\]\}'
+)
 _DECODER = JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """`tags`: text by path of keywords, in the header's order, at most TAGS_MAX of them.
 
     `columns`: what became typed columns, by name; absent where the header says nothing.
     """
 
-    tags: dict[str, str]
+    tags: PiecedMap
     columns: dict[str, Any]
-
-
-class _Known(NamedTuple):
-    """An element as it came last, and what it says; `names` is a private creator's own text."""
-
-    raw: str
-    creator: str | None
-    texts: Mapping[str, str]
-    columns: Mapping[str, object]
-    names: str | None
-    size_bytes: int
-
-
-class _Stretch(NamedTuple):
-    """Elements that stood side by side unchanged, as one text."""
-
-    raw: str
-    last_tag: str
-    texts: dict[str, str]
-    columns: dict[str, object]
-    # Private creators by the block they name: those it depends on, and those it has.
-    needed: dict[str, str | None]
-    names: dict[str, str]
 
 
 class _Unusual(Exception):
@@ -80,8 +75,10 @@ class _Unusual(Exception):
 
 # By the tag they begin with. Any thread may replace an entry, and each holds all that its use
 # depends on.
-_LAST: dict[str, _Known] = {}
-_STRETCHES: dict[str, _Stretch] = {}
+_LAST: dict[str, Known] = {}
+# The last values of those that come with another one each time; no more than there are in _LAST.
+_CHANGED: dict[str, str] = {}
+_STRETCHES: dict[str, Stretch] = {}
 
 
 def read(header: str) -> Reading:
@@ -96,16 +93,18 @@ def read(header: str) -> Reading:
 class _Walk:
     """One pass over one header."""
 
-    __slots__ = ("_columns", "_creators", "_header", "_stretch", "_stretch_bytes", "_tags")
+    __slots__ = ("_columns", "_creators", "_header", "_own", "_pieces", "_run", "_run_bytes")
 
     def __init__(self, header: str) -> None:
         self._header = header
-        self._tags: dict[str, str] = {}
+        self._pieces: list[Mapping[str, str]] = []
         self._columns: dict[str, Any] = {}
         self._creators: dict[str, str] = {}
-        # Remembered elements side by side, up to where the walk is.
-        self._stretch: list[tuple[str, _Known]] = []
-        self._stretch_bytes = 0
+        # The last of the pieces, if it is this header's alone.
+        self._own: dict[str, str] | None = None
+        # What is remembered and stands side by side, up to where the walk is.
+        self._run: list[Part] = []
+        self._run_bytes = 0
 
     def read(self) -> Reading:
         header, at, before = self._header, 1, ""
@@ -118,10 +117,11 @@ class _Walk:
                 raise _Unusual
             stretch = _STRETCHES.get(tag)
             if stretch is not None and self._is_there(stretch, at):
-                self._end_stretch()
-                self._tags.update(stretch.texts)
+                self._lengthen(tag, stretch)
+                self._say(stretch.texts)
                 self._columns.update(stretch.columns)
-                self._creators.update(stretch.names)
+                if stretch.names:
+                    self._creators.update(stretch.names)
                 at, before = at + len(stretch.raw), stretch.last_tag
             else:
                 at, before = at + self._element(tag, at), tag
@@ -131,40 +131,103 @@ class _Walk:
             at += 1
         if ending != "}" or at + 1 != len(header):
             raise _Unusual
-        self._end_stretch()
-        return Reading(self._tags, self._columns)
+        self._end_run()
+        return Reading(self._told(), self._columns)
 
-    def _is_there(self, stretch: _Stretch, at: int) -> bool:
-        return self._header.startswith(stretch.raw, at) and all(
-            self._creators.get(block) == creator for block, creator in stretch.needed.items()
-        )
+    def _told(self) -> PiecedMap:
+        pieces = self._pieces
+        if self._creators and not are_paths_distinct(self._creators):
+            merged: dict[str, str] = {}
+            for piece in pieces:
+                merged.update(piece)
+            pieces = [merged]
+        return PiecedMap(tuple(pieces))
+
+    def _is_there(self, stretch: Stretch, at: int) -> bool:
+        if not self._header.startswith(stretch.raw, at):
+            return False
+        named = self._creators.get
+        # No generator: this is asked for every stretch of every header.
+        for block, creator in stretch.needed.items():  # noqa: SIM110
+            if named(block) != creator:
+                return False
+        return True
 
     def _element(self, tag: str, at: int) -> int:
         """Takes in the element that begins there; how many characters it has."""
         known = _LAST.get(tag)
-        if (
-            known is None
-            or not self._header.startswith(known.raw, at)
-            or known.creator != self._creators.get(tag[:6])
-        ):
-            self._end_stretch()
+        if known is None or known.creator != self._creators.get(tag[:6]):
             known = self._learn(tag, at)
+        elif self._header.startswith(known.raw, at):
+            self._lengthen(tag, known)
+        elif characters := self._changed(tag, at, known):
+            return characters
         else:
-            if self._stretch_bytes + known.size_bytes > STRETCH_BYTES_MAX:
-                self._end_stretch()
-            self._stretch.append((tag, known))
-            self._stretch_bytes += known.size_bytes
+            known = self._learn(tag, at)
         if known.names is not None:
             self._creators[block_of(tag)] = known.names
-        self._tags.update(known.texts)
-        self._columns.update(known.columns)
+        self._say(known.texts)
+        if known.columns:
+            self._columns.update(known.columns)
         return len(known.raw)
 
-    def _learn(self, tag: str, at: int) -> _Known:
+    def _changed(self, tag: str, at: int, known: Known) -> int:
+        """Takes in an element of which the value alone is another than last time.
+
+        How many characters it has; 0 where it is not one, or stands still again and is worth
+        remembering.
+        """
+        header, opening = self._header, known.opening
+        if not opening or not header.startswith(opening, at):
+            return 0
+        begin = at + len(opening)
+        is_text = opening[-1] == '"'
+        closing = '"]}' if is_text else "]}"
+        end = header.find(closing, begin, begin + _CHANGED_CHARACTERS_MAX)
+        text = header[begin:end]
+        is_plain = _is_plain_text(text) if is_text else _INTEGER.fullmatch(text)
+        if end <= begin or not is_plain or _CHANGED.get(tag) == text:
+            return 0
+        _CHANGED[tag] = text
+        self._end_run()
+        self._say(dict.fromkeys(known.texts, text))
+        if has_column(tag):
+            self._columns.update(columns_of(tag, {"Value": [text if is_text else int(text)]}))
+        return end + len(closing) - at
+
+    def _learn(self, tag: str, at: int) -> Known:
         """What an element says, remembered for the next headers if it is small."""
+        self._end_run()
         header, begin = self._header, at + _KEY_CHARACTERS
         if header[at : at + 1] != '"' or header[at + 9 : begin] != '":':
             raise _Unusual
+        plain = None if is_creator(tag) else _PLAIN.match(header, begin)
+        if plain is None:
+            known = self._parsed_element(tag, at, begin)
+        else:
+            known = self._plain_element(tag, at, plain)
+        if known.size_bytes <= REMEMBERED_BYTES_MAX:
+            if len(_LAST) >= REMEMBERED_TAGS_MAX:
+                _LAST.clear()
+                _CHANGED.clear()
+            _LAST[tag] = known
+        return known
+
+    def _plain_element(self, tag: str, at: int, plain: re.Match[str]) -> Known:
+        raw, text = self._header[at : plain.end()], plain[1]
+        value: object = text
+        if text is None:
+            text = plain[2]
+            value = int(text)
+        texts = plain_texts(tag, text, self._creators)
+        columns = columns_of(tag, {"Value": [value]}) if has_column(tag) else _NO_COLUMNS
+        size_bytes = _KNOWN_BYTES + sum(map(getsizeof, (raw, text, *texts)))
+        opening = raw[: plain.start(plain.lastindex or 0) - at] if texts else ""
+        creator = self._creators.get(tag[:6])
+        return Known(raw, creator, texts, columns, None, size_bytes, opening)
+
+    def _parsed_element(self, tag: str, at: int, begin: int) -> Known:
+        header = self._header
         end = _end_of_element(header, begin)
         raw, element = header[at:end], orjson.loads(header[begin:end])
         creators = self._creators.copy()
@@ -172,33 +235,38 @@ class _Walk:
         names = creators.get(block_of(tag)) if is_creator(tag) else None
         columns = columns_of(tag, element)
         size_bytes = _KNOWN_BYTES + sum(map(getsizeof, (raw, *texts, *texts.values())))
-        known = _Known(raw, self._creators.get(tag[:6]), texts, columns, names, size_bytes)
-        if size_bytes <= REMEMBERED_BYTES_MAX:
-            if len(_LAST) >= REMEMBERED_TAGS_MAX:
-                _LAST.clear()
-            _LAST[tag] = known
-        return known
+        return Known(raw, self._creators.get(tag[:6]), texts, columns, names, size_bytes)
 
-    def _end_stretch(self) -> None:
-        stretch, self._stretch, self._stretch_bytes = self._stretch, [], 0
-        if len(stretch) < _STRETCH_ELEMENTS_MIN:
+    def _say(self, texts: Mapping[str, str]) -> None:
+        if len(texts) >= _SHARED_TEXTS_MIN:
+            self._pieces.append(texts)
+            self._own = None
+        elif texts:
+            own = self._own
+            if own is None:
+                own = self._own = {}
+                self._pieces.append(own)
+            own.update(texts)
+
+    def _lengthen(self, tag: str, part: Known | Stretch) -> None:
+        if self._run_bytes + part.size_bytes > STRETCH_BYTES_MAX:
+            self._end_run()
+        self._run.append((tag, part))
+        self._run_bytes += part.size_bytes
+
+    def _end_run(self) -> None:
+        """Remembers as one stretch what was remembered in parts."""
+        run, self._run, self._run_bytes = self._run, [], 0
+        if len(run) < 2 or elements_in(run) < _STRETCH_ELEMENTS_MIN:
             return
         if len(_STRETCHES) >= STRETCHES_MAX:
             _STRETCHES.clear()
-        _STRETCHES[stretch[0][0]] = _joined(stretch)
+        _STRETCHES[run[0][0]] = joined(run)
 
 
-def _joined(elements: Sequence[tuple[str, _Known]]) -> _Stretch:
-    raw = ",".join(known.raw for _, known in elements)
-    joined = _Stretch(raw, elements[-1][0], {}, {}, {}, {})
-    for tag, known in elements:
-        joined.texts.update(known.texts)
-        joined.columns.update(known.columns)
-        if is_private(tag) and tag[:6] not in joined.names:
-            joined.needed[tag[:6]] = known.creator
-        if known.names is not None:
-            joined.names[block_of(tag)] = known.names
-    return joined
+def _is_plain_text(text: str) -> bool:
+    """Whether it stands in JSON as it is; what is not surely so goes to a parser."""
+    return text.isprintable() and '"' not in text and "\\" not in text
 
 
 def _end_of_element(header: str, begin: int) -> int:
@@ -218,4 +286,4 @@ def _parsed(header: str) -> Reading:
     columns: dict[str, Any] = {}
     for tag, element in data_set.items():
         columns.update(columns_of(tag, element))
-    return Reading(bounded_tags(data_set, TAGS_MAX), columns)
+    return Reading(PiecedMap((bounded_tags(data_set, TAGS_MAX),)), columns)

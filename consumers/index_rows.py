@@ -28,9 +28,7 @@ Described = tuple[InstanceReceived, Description]
 
 # header_hash and pixel_data_bytes are for conflicts only; size_bytes is the event's.
 _DESCRIBED = tuple(
-    field.name
-    for field in fields(Description)
-    if field.name not in ("header_hash", "pixel_data_bytes")
+    name for name in Description._fields if name not in ("header_hash", "pixel_data_bytes")
 )
 _OF_EVENT = (
     *("site", "gateway_id", "calling_ae_title", "called_ae_title", "received_at", "size_bytes"),

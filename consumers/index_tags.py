@@ -56,6 +56,22 @@ def texts_of(
         yield prefix + path, text
 
 
+def plain_texts(tag: str, text: str, creators: Mapping[str, str]) -> dict[str, str]:
+    """`texts_of` an element whose one value reads as `text`; no private creator."""
+    path = _public_path(tag) or _private_path(tag, creators)
+    return {path: text} if path and text else {}
+
+
+def are_paths_distinct(creators: Mapping[str, str]) -> bool:
+    """Whether no two elements of a header with these private creators share a path.
+
+    A keyword names one tag. "(gggg,creator,ee)" names one too, if its creator is the only one of
+    the group and does not itself end the path.
+    """
+    groups = {block[:4] for block in creators}
+    return len(groups) == len(creators) and not any(")" in name for name in creators.values())
+
+
 def is_private(tag: str) -> bool:
     """Whether the group is odd (PS3.5 7.8)."""
     return tag[3] in _ODD

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -24,10 +23,11 @@ from consumers.index_reading import (
     TAGS_MAX,
 )
 from consumers.index_tags import ITEMS_PER_SEQUENCE_MAX
+from infra.map_pieces import PiecedMap
 from tests.consumers.index_events import header
 
 
-def tags_of(model: dict[str, Any]) -> dict[str, str]:
+def tags_of(model: dict[str, Any]) -> PiecedMap:
     """As a gateway writes the header: compact."""
     return index_reading.read(orjson.dumps(model).decode()).tags
 
@@ -120,6 +120,33 @@ def test_what_is_remembered_changes_no_text() -> None:
     assert told[0] == told[3] == told[4]
 
 
+def test_a_path_that_two_elements_share_has_the_last_text_alone() -> None:
+    owned = {"00290010": element("LO", "ACME 1"), "00290011": element("LO", "ACME 1")}
+    first, last = element("LO", "first"), element("LO", "last")
+    told = tags_of(owned | {"00291008": first, "00291108": last})
+    assert list(told.items())[2:] == [("(0029,ACME 1,08)", "last")]
+    # A creator that reads like the path of an item of another element.
+    crafted = {"00290010": element("LO", "1108).0.(0029,B")}
+    nested = {"vr": "SQ", "Value": [{"00290010": element("LO", "B"), "00291008": last}]}
+    told = tags_of(crafted | {"00291008": first, "00291108": nested})
+    assert dict(told)["(0029,1108).0.(0029,B,08)"] == "last" and len(told) == len(set(told))
+
+
+def test_stretches_grow_into_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_reading, "_STRETCHES", {})
+    index_reading._LAST.clear()
+    series = {f"0018{number:04X}": element("LO", str(number)) for number in range(40)}
+    for changed in ("00180005", "00180014", "00180021"):
+        tags_of(series)
+        tags_of(series | {changed: element("LO", "another")})
+    texts = [tags_of(series) for _ in range(3)][-1]
+    assert {tag: stretch.elements for tag, stretch in index_reading._STRETCHES.items()}[
+        "00180000"
+    ] == len(series)
+    (piece,) = texts.pieces
+    assert list(piece) == list(texts) and piece is tags_of(series).pieces[0]
+
+
 def test_what_is_remembered_is_bounded_with_its_texts() -> None:
     index_reading._LAST.clear()
     nested: dict[str, Any] = {"00100020": element("LO", "x")}
@@ -151,7 +178,9 @@ def test_stretches_are_bounded_too() -> None:
     assert 1 <= len(index_reading._STRETCHES) <= STRETCHES_MAX
 
 
-_VALUES = st.sampled_from(["1", "2", 'a"b', "Grüße", "山田", "\\u0041", 1, 1.0, True, None])
+_VALUES = st.sampled_from(
+    ["1", "2", 'a"b', "Grüße", "山田", "\\u0041", "8).0.(0029,1", 1, -7, 0, 10**17, 1.0, True, None]
+)
 _TAGS = st.sampled_from(
     [
         *("00080020", "00080060", "00081140", "00100010", "00100020", "00180050", "00200011"),
@@ -173,8 +202,10 @@ def test_headers_after_others_read_as_alone(
         # A parser sees the same in another order of keys and with spaces, where nothing matches.
         spaced = json.dumps(model)
         cut = text[: data.draw(st.integers(0, len(text)))]
-        assert describe(text) == replace(describe(spaced), header_hash=hash_of(text))
-        assert describe(cut) == replace(describe(" " + cut), header_hash=hash_of(cut))
+        paths = list(describe(text).tags)
+        assert len(paths) == len(set(paths))
+        assert describe(text) == describe(spaced)._replace(header_hash=hash_of(text))
+        assert describe(cut) == describe(" " + cut)._replace(header_hash=hash_of(cut))
 
 
 def test_pixel_data_length_comes_from_either_form() -> None:
