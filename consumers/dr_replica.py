@@ -123,6 +123,7 @@ class DrReplica:
     def close(self) -> None:
         """Nothing is held between batches but threads."""
         self._transfers.close()
+        self._index.close()
 
     def _begin(self, record: Archived, gathered: _Gathered) -> None:
         """Starts the copy in memory, or makes it on the scratch disk now."""

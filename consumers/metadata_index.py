@@ -53,7 +53,8 @@ class MetadataIndex:
         """Nothing is periodic here."""
 
     def close(self) -> None:
-        """Nothing is held here."""
+        """Nothing is held here but threads."""
+        self._index.close()
 
 
 SPEC = ConsumerSpec(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import orjson
@@ -63,14 +64,14 @@ def measure_insert(bench: Bench) -> Measured:
         migrate(settings.primary.clickhouse)
         database = ClickHouseDatabase(settings.primary.clickhouse)
         try:
-            writer = IndexWriter(database, SystemClock())
             number = 0
-            for name in [*shortened, *alternating(list(shortened), bench.rounds)]:
-                batch = _batch(bench.seed, number, shortened[name])
-                sizes[name] = len(batch)
-                found[name].append(len(batch) / _seconds(writer, batch))
-                number += len(batch)
-                bench.pace.advance(_BATCH_S)
+            with closing(IndexWriter(database, SystemClock())) as writer:
+                for name in [*shortened, *alternating(list(shortened), bench.rounds)]:
+                    batch = _batch(bench.seed, number, shortened[name])
+                    sizes[name] = len(batch)
+                    found[name].append(len(batch) / _seconds(writer, batch))
+                    number += len(batch)
+                    bench.pace.advance(_BATCH_S)
         finally:
             database.close()
     # The first batch of each pays for connecting, for compiled queries and for imports.

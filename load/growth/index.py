@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,12 +147,12 @@ class GrowingIndex:
     def _measure(self, studies: list[Study], row: int) -> ProbeCost:
         events = told(studies, row, is_full=True)
         timed = TimedDatabase(self.database)
-        writer = IndexWriter(timed, SystemClock())
         count = len(events.received)
-        cpu, began = self.cpu_s(), time.perf_counter()
-        writer.write(received=events.received)
-        writer.write(archived=events.archived, receipts=events.receipts)
-        seconds = time.perf_counter() - began
+        with closing(IndexWriter(timed, SystemClock())) as writer:
+            cpu, began = self.cpu_s(), time.perf_counter()
+            writer.write(received=events.received)
+            writer.write(archived=events.archived, receipts=events.receipts)
+            seconds = time.perf_counter() - began
         return ProbeCost(
             wall_s=seconds / count,
             cpu_s=(self.cpu_s() - cpu) / count,
@@ -165,7 +166,10 @@ class GrowingIndex:
         return len(studies), len(events.received)
 
     def _insist(self, events: Told) -> None:
-        writer = IndexWriter(self.database, SystemClock())
+        with closing(IndexWriter(self.database, SystemClock())) as writer:
+            self._insist_by(writer, events)
+
+    def _insist_by(self, writer: IndexWriter, events: Told) -> None:
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
                 writer.write(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -133,12 +134,12 @@ def _refused_by_index(engines: Engines, checked: Sequence[CheckedPack]) -> dict[
     """
     if not checked:
         return {}
-    index = IndexWriter(engines.primary.database, engines.clock)
     try:
-        index.write(
-            received=[event for one in checked for event in one.pack.events],
-            archived=[one.event for one in checked],
-        )
+        with closing(IndexWriter(engines.primary.database, engines.clock)) as index:
+            index.write(
+                received=[event for one in checked for event in one.pack.events],
+                archived=[one.event for one in checked],
+            )
     except PoisonError as cause:
         if len(checked) == 1:
             key = checked[0].pack.key

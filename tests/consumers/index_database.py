@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,13 @@ def write(database: ClickHouseDatabase, *events: Event) -> None:
     def of(kind: type[Event]) -> list[Any]:
         return [event for event in events if isinstance(event, kind)]
 
-    IndexWriter(database, SystemClock()).write(
-        received=of(InstanceReceived),
-        archived=of(PackArchived),
-        replicated=of(PackReplicated),
-        receipts=of(AssociationReceipt),
-    )
+    with closing(IndexWriter(database, SystemClock())) as writer:
+        writer.write(
+            received=of(InstanceReceived),
+            archived=of(PackArchived),
+            replicated=of(PackReplicated),
+            receipts=of(AssociationReceipt),
+        )
 
 
 def rows(database: ClickHouseDatabase, view: str, **where: str) -> list[dict[str, Any]]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import pytest
+
+from consumers import index_writer
+from consumers.index_input import ROW_BYTES
+from consumers.index_writer import IndexWriter
 from contracts.events import (
     Area,
     Event,
+    InstanceReceived,
 )
 from infra.clickhouse import ClickHouseDatabase
+from infra.clock import SystemClock
 from tests.consumers.index_database import (
     differences,
     empty_all,
@@ -55,6 +63,36 @@ def test_an_instance_has_the_columns_of_both_halves(database: ClickHouseDatabase
     assert (row["offset_bytes"], row["length_bytes"]) == (512, 526_000)
     assert row["header"] == text
     assert row["tags"]["PatientName"] == "DOE^JANE=X"
+
+
+def test_a_batch_in_several_parts_tells_the_same(
+    database: ClickHouseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = mixture()
+    write(database, *events)
+    truth = everything(database)
+    empty_all(database)
+    monkeypatch.setattr(index_writer, "PART_BYTES_MAX", ROW_BYTES + 1)
+    told = [event for event in events if isinstance(event, InstanceReceived)]
+    assert len(list(index_writer._parts(told))) > 2
+    write(database, *events)
+    assert not differences(everything(database), truth)
+
+
+def test_a_writer_has_its_threads_from_its_beginning_to_its_end(
+    database: ClickHouseDatabase,
+) -> None:
+    def own() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("index_")}
+
+    writer = IndexWriter(database, SystemClock())
+    begun = own()
+    assert len(begun) >= index_writer.THREADS
+    writer.write(received=[received(content(1))], archived=[archived([(content(1), 1)])])
+    assert own() <= begun, "a write starts none: there may be no memory for it"
+    writer.close()
+    assert len(own()) <= len(begun) - index_writer.THREADS
+    assert len(rows(database, "instances")) == 1
 
 
 def test_every_order_of_the_halves_gives_the_same_views(database: ClickHouseDatabase) -> None:
