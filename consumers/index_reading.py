@@ -5,7 +5,7 @@ saves work and is bounded. A header that is not written as the gateways write th
 ascending) is parsed whole. Pure but for that memory; it must not judge what a text means.
 
 A series repeats nearly all its elements, so they are compared as text where they stand, whole
-stretches at once, and neither parsed nor written again (254 elements: 0.19 ms : 0.07 ms).
+stretches at once, and neither parsed nor written again (256 texts: 0.19 ms whole, 0.05 ms so).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from infra.map_pieces import PiecedMap
 
 # The tags are for searching, and the header holds all of them.
 TAGS_MAX = 4_096
-# What is remembered: 16 MiB of elements and 16 MiB of stretches at most, whatever senders make
-# up. Texts count too: nested items repeat every keyword above them, so 2 KB of JSON can say 33 KB
-# of paths.
+# What is remembered: 16 MiB of elements, 4 MiB of changed values and 16 MiB of stretches at most,
+# whatever senders make up. Texts count too: nested items repeat every keyword above them, so 2 KB
+# of JSON can say 33 KB of paths.
 REMEMBERED_TAGS_MAX, REMEMBERED_BYTES_MAX = 4_096, 4_096
 STRETCHES_MAX, STRETCH_BYTES_MAX = 256, 64 * 1024
 # Shorter ones cost more to look up than their elements do.
