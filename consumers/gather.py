@@ -37,7 +37,7 @@ ENCODED_BYTES_MAX = 64 * MIB
 # (fewer than one in FEW of what was asked for) one poll takes what came in a tenth of the batch's
 # age instead of each record by itself.
 FEW = 8
-BREATH_SHARE, BREATH_MS_MAX = 10, 100
+BREATH_SHARE, BREATH_MS_MAX = 10, 250
 # Records that are no further apart than a quarter of the silence since belong to what has ended.
 QUIET_APARTS = 4
 
@@ -135,8 +135,7 @@ class Gatherer:
             if beyond or left_ms <= 0 or self._is_full(batch, has_few):
                 return True
             if polled and has_few:
-                breath_ms = min(self._limits.age_ms_max / BREATH_SHARE, BREATH_MS_MAX, left_ms)
-                self._clock.wait(stop, breath_ms / 1000)
+                self._clock.wait(stop, min(breath_ms(self._limits), left_ms) / 1000)
         return False
 
     def _left_ms(self, batch: Batch) -> float:
@@ -204,6 +203,12 @@ class Gatherer:
             or batch.size_bytes >= enough_bytes
             or batch.encoded_bytes >= ENCODED_BYTES_MAX
         )
+
+
+def breath_ms(limits: BatchLimits) -> float:
+    """How long records that trickle in are left to gather in the log; never past a silence."""
+    breath = min(limits.age_ms_max / BREATH_SHARE, BREATH_MS_MAX)
+    return breath if limits.quiet_ms is None else min(breath, limits.quiet_ms / 2)
 
 
 def _encoded_bytes(raw: ConsumedRecord) -> int:

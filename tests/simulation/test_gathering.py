@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consumers.gather import Batch, Gatherer
+from consumers.gather import Batch, Gatherer, breath_ms
 from consumers.object_archive import LIMITS
 from consumers.runner import effective_limits
 from consumers.spec import BatchLimits, ConsumerSpec
@@ -74,13 +74,13 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_a_burst_that_has_ended_is_not_waited_for(bench: Bench) -> None:
-    batch, ms = bench.gather(EAGER, {0: 5, 90: 5})
+    batch, ms = bench.gather(EAGER, {0: 5, 110: 5})
     assert len(batch.raw) == 10
     assert ms < AGE_MS / 2
 
 
 def test_without_quiet_ms_a_batch_waits_for_its_age(bench: Bench) -> None:
-    batch, ms = bench.gather(replace(EAGER, quiet_ms=None), {0: 5, 90: 5, 900: 1})
+    batch, ms = bench.gather(replace(EAGER, quiet_ms=None), {0: 5, 110: 5, 900: 1})
     assert len(batch.raw) == 11
     assert ms >= AGE_MS
 
@@ -123,7 +123,7 @@ def test_records_that_trickle_in_are_polled_together(bench: Bench) -> None:
     bench.member.at_each_poll = arrive
     batch = gatherer.gather(threading.Event())
     assert batch is not None
-    assert len(batch.raw) == polls <= AGE_MS / 100 + 1
+    assert len(batch.raw) == polls <= AGE_MS / breath_ms(EAGER) + 1
 
 
 def test_who_sets_a_limit_gets_batches_up_to_it() -> None:
