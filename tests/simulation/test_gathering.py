@@ -18,7 +18,7 @@ from contracts.events import GatewayRequest
 from infra.local_stack import local_stack_tree
 from infra.schema_topic import SchemaLookup
 from infra.settings import ConsumerSettings, validate
-from tests.consumers.recording import INPUT, request
+from tests.consumers.recording import INPUT, RecordingWriter, request
 from tests.infra.bus_records import ORIGIN
 from tests.simulation.bus import SimulatedBus, SimulatedPublisher
 from tests.simulation.clock import SimulatedClock
@@ -67,7 +67,8 @@ def bench(tmp_path: Path) -> Bench:
     kafka = validate(local_stack_tree(tmp_path, 0), "the test").kafka
 
     def gatherer(limits: BatchLimits) -> Gatherer:
-        spec = ConsumerSpec("group", {INPUT: GatewayRequest}, limits, lambda _: 1, lambda _: None)  # type: ignore[arg-type,return-value]
+        inputs = {INPUT: GatewayRequest}
+        spec = ConsumerSpec("group", inputs, limits, lambda _: 1, lambda _: RecordingWriter())
         return Gatherer(spec, limits, member, clock, SchemaLookup(kafka))
 
     return Bench(clock, member, SimulatedPublisher(bus, ORIGIN), gatherer)
