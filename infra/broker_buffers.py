@@ -47,7 +47,7 @@ def _received(transport: Any) -> tuple[memoryview, Exception | None]:
                 break
     except (BlockingIOError, InterruptedError):
         pass
-    except OSError as cause:
+    except (OSError, AttributeError) as cause:  # the latter where it was closed meanwhile
         error = KafkaConnectionError(cause)
     # A view: the library copies slices of it into the frame that it is putting together.
     return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces)), error
