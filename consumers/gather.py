@@ -33,6 +33,13 @@ POLL_RECORDS_FIRST, POLL_RECORDS_MAX = 50, 500
 POLL_BYTES_MAX = 16 * MIB
 # The encoded records themselves, which a consumer's own `size_bytes` may not count at all.
 ENCODED_BYTES_MAX = 64 * MIB
+# A poll is a fetch of its own, some 2 ms of CPU here and at the broker. While records trickle in
+# (fewer than one in FEW of what was asked for) one poll takes what came in a tenth of the batch's
+# age instead of each record by itself.
+FEW = 8
+BREATH_SHARE, BREATH_MS_MAX = 10, 250
+# Records that are no further apart than a quarter of the silence since belong to what has ended.
+QUIET_APARTS = 4
 
 
 @dataclass(slots=True)
@@ -44,6 +51,15 @@ class Batch:
     undecodable: list[DeadLetter] = field(default_factory=list)
     size_bytes: int = 0
     encoded_bytes: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
+
+    def came(self, at: float, records: int) -> None:
+        """So many records were handed out at that (monotonic) time."""
+        if not self.raw:
+            self.first_at = self.last_at = at
+        elif records:
+            self.last_at = at
 
     def first_offsets(self) -> dict[Partition, int]:
         """Where to go back to so that the whole batch comes again."""
@@ -104,24 +120,33 @@ class Gatherer:
 
     def _fill(self, batch: Batch, stop: threading.Event) -> bool:
         """Whether `batch` is complete; if not, it has to be dropped."""
-        first_at = 0.0
-        left_ms = IDLE_POLL_MS
+        left_ms = float(IDLE_POLL_MS)
         while not stop.is_set():
-            room = self._limits.records_max - len(batch.raw)
-            timeout_ms = min(max(left_ms, POLL_MS_MIN), IDLE_POLL_MS)
-            polled = self._poll(timeout_ms, min(room, self._poll_records_max))
+            asked = min(self._limits.records_max - len(batch.raw), self._poll_records_max)
+            polled = self._poll(int(min(max(left_ms, POLL_MS_MIN), IDLE_POLL_MS)), asked)
             if self._consumer.take_interruption() or not (polled or batch.raw):
                 return False
-            if not batch.raw:
-                first_at = self._clock.monotonic()
+            batch.came(self._clock.monotonic(), len(polled))
             self._adapt(polled)
             beyond = self._take(batch, polled)
             self._consumer.seek(_first_offsets(beyond))
-            age_ms = int((self._clock.monotonic() - first_at) * 1000)
-            left_ms = self._limits.age_ms_max - age_ms
-            if beyond or left_ms <= 0 or self._is_full(batch):
+            has_few = len(polled) * FEW < asked
+            left_ms = self._left_ms(batch)
+            if beyond or left_ms <= 0 or self._is_full(batch, has_few):
                 return True
+            if polled and has_few:
+                self._clock.wait(stop, min(breath_ms(self._limits), left_ms) / 1000)
         return False
+
+    def _left_ms(self, batch: Batch) -> float:
+        """How long the batch may wait on, as the records came so far."""
+        limits, now = self._limits, self._clock.monotonic()
+        left_ms = limits.age_ms_max - (now - batch.first_at) * 1000
+        if limits.quiet_ms is None or len(batch.raw) < 2:
+            return left_ms  # of one alone nobody can tell whether others follow
+        apart_ms = (batch.last_at - batch.first_at) * 1000 / (len(batch.raw) - 1)
+        silent_ms = (now - batch.last_at) * 1000
+        return min(left_ms, max(limits.quiet_ms, QUIET_APARTS * apart_ms) - silent_ms)
 
     def _poll(self, timeout_ms: int, records_max: int) -> list[ConsumedRecord]:
         polled = self._consumer.poll(timeout_ms, records_max)
@@ -167,12 +192,23 @@ class Gatherer:
             or batch.encoded_bytes + encoded_bytes > ENCODED_BYTES_MAX
         )
 
-    def _is_full(self, batch: Batch) -> bool:
+    def _is_full(self, batch: Batch, has_few: bool) -> bool:
+        """`has_few`: what the log has now is in the batch, as far as one poll tells."""
+        limits = self._limits
+        enough_bytes = limits.bytes_max
+        if has_few and limits.ripe_bytes is not None:
+            enough_bytes = min(enough_bytes, limits.ripe_bytes)
         return (
-            len(batch.raw) >= self._limits.records_max
-            or batch.size_bytes >= self._limits.bytes_max
+            len(batch.raw) >= limits.records_max
+            or batch.size_bytes >= enough_bytes
             or batch.encoded_bytes >= ENCODED_BYTES_MAX
         )
+
+
+def breath_ms(limits: BatchLimits) -> float:
+    """How long records that trickle in are left to gather in the log; never past a silence."""
+    breath = min(limits.age_ms_max / BREATH_SHARE, BREATH_MS_MAX)
+    return breath if limits.quiet_ms is None else min(breath, limits.quiet_ms / 2)
 
 
 def _encoded_bytes(raw: ConsumedRecord) -> int:

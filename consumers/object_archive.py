@@ -15,7 +15,7 @@ from functools import partial
 
 from consumers.announce import Announcer, Custody, Deadline, custody_members
 from consumers.pack_buffers import PackBuffers
-from consumers.pack_groups import Received, memory_bytes, pack_groups
+from consumers.pack_groups import PACK_BYTES_MAX, Received, memory_bytes, pack_groups
 from consumers.part10 import part10_head
 from consumers.scratch import Scratch
 from consumers.spec import BatchLimits, ConsumerSpec, Rejection
@@ -38,10 +38,17 @@ from infra.telemetry import logger
 MIB = 1024 * 1024
 # An hour, because a rebalance may have to wait for a write over a slow line; the deadline ends
 # what is slower than 256 MiB in 25 minutes (03-delivery).
+# A burst that has ended is not waited for (2 s were half of the way of a small study), and neither
+# is more when there is a pack's worth: while it goes up the next one gathers. Just below a pack's
+# size, so that a study alone gives one large pack and not two of half of it.
+QUIET_MS = 250
+RIPE_BYTES = PACK_BYTES_MAX * 7 // 8
 LIMITS = BatchLimits(
     records_max=8_000,
     bytes_max=256 * MIB,
     age_ms_max=2_000,
+    quiet_ms=QUIET_MS,
+    ripe_bytes=RIPE_BYTES,
     poll_interval_ms_max=3_600_000,
     write_deadline_s=25 * 60.0,
 )

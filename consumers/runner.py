@@ -276,9 +276,15 @@ class Runner:
 
 
 def effective_limits(limits: BatchLimits, own: ConsumerSettings) -> BatchLimits:
-    """The consumer's limits with what the settings say instead."""
+    """The consumer's limits with what the settings say instead.
+
+    Whoever sets an age or a size gets batches that wait for it.
+    """
+    is_own = own.batch_age_ms_max is not None or own.batch_bytes_max is not None
     return replace(
         limits,
+        quiet_ms=None if is_own else limits.quiet_ms,
+        ripe_bytes=None if is_own else limits.ripe_bytes,
         records_max=own.batch_records_max or limits.records_max,
         bytes_max=own.batch_bytes_max or limits.bytes_max,
         age_ms_max=limits.age_ms_max if own.batch_age_ms_max is None else own.batch_age_ms_max,

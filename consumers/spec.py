@@ -73,8 +73,10 @@ class BatchLimits:
 
     A batch ends with the first limit that is reached: `records_max`, `bytes_max` (the sum of the
     spec's `size_bytes`; a larger record is a batch of its own) or `age_ms_max` since its first
-    record. `write_deadline_s` stays below half of `poll_interval_ms_max`, so that a write never
-    costs the member its place in the group.
+    record. Two more end it where waiting buys nothing: `quiet_ms` of silence after records that
+    came close together, and `ripe_bytes` once no more is there at the moment. `write_deadline_s`
+    stays below half of `poll_interval_ms_max`, so that a write never costs the member its place in
+    the group.
     """
 
     records_max: int
@@ -82,6 +84,8 @@ class BatchLimits:
     age_ms_max: int
     poll_interval_ms_max: int = 300_000
     write_deadline_s: float = 120.0
+    quiet_ms: int | None = None
+    ripe_bytes: int | None = None
 
     def __post_init__(self) -> None:
         assert self.records_max >= 1 and self.bytes_max >= 1 and self.age_ms_max >= 0

@@ -35,7 +35,9 @@ from contracts.topics import PACK_ARCHIVED, RECEIPT, RECEIVED
 from infra.connect import Engines
 
 MIB = 1024 * 1024
-LIMITS = BatchLimits(records_max=5_000, bytes_max=32 * MIB, age_ms_max=1_000)
+# Nothing is told before a minute is over and settled: facts may wait, and an insert for each second
+# cost as much as the copying of a pack.
+LIMITS = BatchLimits(records_max=5_000, bytes_max=32 * MIB, age_ms_max=5_000)
 # A minute is told this long after its end, so that most of its facts are there.
 SETTLE = timedelta(seconds=60)
 # Most late facts are of the last hours: these are compared in every round, days one by one.

@@ -17,6 +17,7 @@ from contracts.failures import FatalError, RetryableError
 from contracts.topics import CUSTODY, GATEWAY_REQUEST, GATEWAY_STATE, PAYLOAD, RECEIVED
 from edge_gateway.backoff import Backoff
 from edge_gateway.forward_health import ForwardHealth
+from edge_gateway.pace import WAITED_FOR
 from infra.broker import partition_for_key
 from infra.clock import Clock
 from infra.cluster_view import ClusterView, TopicCopies
@@ -26,8 +27,6 @@ from infra.telemetry import logger
 from infra.topic_tail import TopicTail
 
 INBOX_BATCHES_MAX = 64
-# How long one poll of one topic waits; the topics take turns.
-POLL_S = 0.05
 # Also notices a broker that is gone, which a waiting poll does not.
 IDENTITY_CHECK_S = 10.0
 # Below it an acknowledgement by "all in-sync replicas" may be that of one machine.
@@ -111,6 +110,7 @@ class CentreListener:
         clock: Clock,
         *,
         checks_copies: bool = False,
+        poll_s: float = WAITED_FOR.poll_s,
     ) -> None:
         self.inbox: queue.Queue[InboxItem] = queue.Queue(INBOX_BATCHES_MAX)
         self._kafka = kafka
@@ -119,6 +119,8 @@ class CentreListener:
         self._health = health
         self._clock = clock
         self._checks_copies = checks_copies
+        # The topics take turns.
+        self._poll_s = poll_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="centre", daemon=True)
         self._tails: dict[str, TopicTail] = {}
@@ -206,7 +208,7 @@ class CentreListener:
         tail = self._tails[topic]
         after = self._after[topic]
         try:
-            records = tail.poll(POLL_S)
+            records = tail.poll(self._poll_s)
         except OffsetGoneError:
             # Retention was quicker than we: what custody said then is lost, and a delivery that
             # it spoke of is published again in time and archived as a repeat.

@@ -30,6 +30,7 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
+from edge_gateway.pace import pace_of
 from edge_gateway.priorities import Priorities
 from edge_gateway.priority_view import PriorityView
 from edge_gateway.progress import Progress
@@ -103,12 +104,12 @@ class ForwardProcess:
         """Forwards until `stop`. A disk that refuses ends the process; its next start goes on."""
         directory = self._gateway.spool.directory
         origin = Origin(f"/hilum/{self._gateway.site}/forward-{self._name}")
-        packing = self._gateway.forwarding.payload_compression
         publisher = KafkaPublisher(
             self._settings.kafka,
             origin,
             self._clock,
-            payload_compression=None if packing == "none" else packing,
+            payload_compression=self._gateway.forwarding.payload_compression,
+            linger_ms=pace_of(self._gateway).linger_ms,
         )
         sender = Sender(self._identity.site, self._identity.gateway_id, origin, publisher)
         try:
@@ -191,6 +192,7 @@ class ForwardProcess:
             health,
             self._clock,
             checks_copies=self._has_level("kafka"),
+            poll_s=pace_of(self._gateway).poll_s,
         )
 
     def _pipeline(self, parts: PublishParts) -> Pipeline:

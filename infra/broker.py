@@ -53,7 +53,8 @@ def partition_for_key(key: bytes, partitions: int) -> int:
 class KafkaPublisher:
     """`infra.seams.Publisher` on two idempotent producers: payload as asked, events as zstd.
 
-    `payload_compression` None sends payload as it is, else by Kafka's name of a codec.
+    `payload_compression` "none" sends payload as it is, else it is Kafka's name of a codec.
+    `linger_ms`: how long a record waits for others of its partition.
     Both are made at first use and while no broker can be reached; one that the client gave up
     is replaced for later records. Safe from any thread.
     """
@@ -64,13 +65,14 @@ class KafkaPublisher:
         origin: Origin,
         clock: Clock,
         *,
-        payload_compression: str | None = None,
+        payload_compression: str = "none",
+        linger_ms: int = LINGER_MS,
     ) -> None:
         self._prefix = kafka.topic_prefix
         self._origin = origin
         self._clock = clock
-        self._payload = _Lane(kafka, payload_compression, PAYLOAD_BATCH_BYTES)
-        self._zstd = _Lane(kafka, "zstd", EVENT_BATCH_BYTES)
+        self._payload = _Lane(kafka, payload_compression, PAYLOAD_BATCH_BYTES, linger_ms)
+        self._zstd = _Lane(kafka, "zstd", EVENT_BATCH_BYTES, linger_ms)
         self._schemas = SchemaTeller(self._publish_schema)
 
     def publish(self, record: OutgoingRecord) -> PendingPublication:
@@ -114,12 +116,14 @@ class KafkaPublisher:
 class _Lane:
     """One producer configuration and the producer that serves it now."""
 
-    def __init__(self, kafka: KafkaSettings, compression: str | None, batch_bytes: int) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, compression: str, batch_bytes: int, linger_ms: int
+    ) -> None:
         self._options = {
             **producer_options(kafka),
-            "compression_type": compression,
+            "compression_type": None if compression == "none" else compression,
             "batch_size": batch_bytes,
-            "linger_ms": LINGER_MS,
+            "linger_ms": linger_ms,
             "max_request_size": topics.EVENT_REQUEST_BYTES_MAX,
             "max_block_ms": METADATA_WAIT_MS,
         }

@@ -10,6 +10,7 @@ import selectors
 import socket
 from typing import Any
 
+from infra.broker_buffers import move_large_records
 from infra.settings import KafkaSettings
 
 MIB = 1024 * 1024
@@ -58,6 +59,7 @@ class QuietSelector(selectors.DefaultSelector):
 
 def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Addresses, TLS, SASL and time-outs: what producers, consumers and admin clients share."""
+    move_large_records()
     options: dict[str, Any] = {
         "selector": QuietSelector,
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",")],

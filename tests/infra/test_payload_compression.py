@@ -32,9 +32,9 @@ def log_bytes(kafka: KafkaSettings) -> int:
     )
 
 
-@pytest.mark.parametrize("codec", [None, "gzip", "lz4", "zstd"])
+@pytest.mark.parametrize("codec", ["none", "gzip", "lz4", "zstd"])
 def test_packed_payload_is_small_in_the_log_and_reads_the_same(
-    kafka: KafkaSettings, codec: str | None
+    kafka: KafkaSettings, codec: str
 ) -> None:
     since = Since(kafka, topics.PAYLOAD.name)
     before = log_bytes(kafka)
@@ -45,4 +45,4 @@ def test_packed_payload_is_small_in_the_log_and_reads_the_same(
         publisher.close()
     grown = log_bytes(kafka) - before
     assert since.values() == [PIXELS]
-    assert (grown < len(PIXELS) // 10) is (codec is not None), f"{grown} bytes"
+    assert (grown < len(PIXELS) // 10) is (codec != "none"), f"{grown} bytes"
