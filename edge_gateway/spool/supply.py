@@ -136,22 +136,28 @@ class SegmentSupply:
 def lay_segment(
     fs: FileSystem, layout: SpoolLayout, limits: SpoolLimits, number: int
 ) -> LaidSegment:
-    """On return segment `number` is empty, at its full length, and flushed with its name.
+    """Segment `number` in a new life, as `lay_out` leaves it; the generation is a new one."""
+    return lay_out(
+        fs, layout, SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
+    )
+
+
+def lay_out(fs: FileSystem, layout: SpoolLayout, header: SegmentHeader) -> LaidSegment:
+    """On return this segment is empty, at its full length, and flushed with its name.
 
     A free segment of the right length is recycled: the generation in its new header makes every
     old record in it foreign. Raises OSError and leaves no half-filled file behind.
     """
-    source = _recyclable(fs, layout, limits.segment_bytes)
+    source = _recyclable(fs, layout, header.segment_bytes)
     if source is None:
-        source = layout.free / f"{number:010d}{TEMPORARY_SUFFIX}"
-        _fill_with_zeros(fs, source, limits.segment_bytes)
-    header = SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
+        source = layout.free / f"{header.number:010d}{TEMPORARY_SUFFIX}"
+        _fill_with_zeros(fs, source, header.segment_bytes)
     descriptor = fs.open(source, WRITE)
     with ExitStack() as unless_laid:
         unless_laid.callback(fs.close, descriptor)
         fs.write_at(descriptor, [header.pack()], 0)
         fs.flush(descriptor)
-        fs.rename(source, layout.segment(number))
+        fs.rename(source, layout.segment(header.number))
         # The new name first: a segment under both names would be recovered, under none lost.
         fs.flush_directory(layout.segments)
         fs.flush_directory(layout.free)

@@ -167,7 +167,8 @@ def test_kafka_is_refused_while_the_topics_keep_one_copy(
 @pytest.mark.parametrize(
     ("level", "problem"),
     [
-        ("mirror", "admit.0.level: Input should be 'disk', 'kafka' or 'archive'"),
+        ("mirror", r"level 'mirror' \(admit\[0\]\) needs spool.mirror_directory"),
+        ("paper", "admit.0.level: Input should be 'disk', 'mirror', 'kafka' or 'archive'"),
         ("kafka", "needs kafka.min_insync_replicas of 2 or more"),
     ],
 )
