@@ -46,7 +46,8 @@ def gateway_of(settings: Settings) -> Iterator[RunningGateway]:
     """The receive side over the spool that the settings' forwarder reads."""
     north = settings.gateways["north"]
     rules = [one.model_dump(mode="json") for one in north.admit]
-    spool = {"segment_bytes": MIB}
+    mirror = ("mirror_directory", "mirror_may_share_disk")
+    spool = {"segment_bytes": MIB} | {name: getattr(north.spool, name) for name in mirror}
     with running_gateway(north.spool.directory, admit=rules, spool=spool) as gateway:
         yield gateway
 
