@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from edge_gateway.mirror.mirror_spool import MirrorSpool, Remnant
+from edge_gateway.mirror.mirror_spool import MirrorSpool
+from edge_gateway.mirror.mirrored_objects import Remnant
 from edge_gateway.mirror.records import RecordRun, first_run
 from edge_gateway.spool import (
     Entry,
@@ -200,7 +201,7 @@ class Follower:
         is_brought = external is None or self._is_object_brought(external)
         self._mirror.append([memoryview(data)[: run.size_bytes]], run.sequences)
         if external is not None and is_brought:
-            self._mirror.finish_object(external.delivery_id)
+            self._mirror.objects.finish(external.delivery_id)
         self._mirror.publish()
         self._note_copied(run, is_brought)
         self._note_reached(segment)
@@ -222,7 +223,8 @@ class Follower:
         path = self._layout.object(delivery.delivery_id)
         facts = delivery.size_bytes, delivery.content_sha256
         with ExternalBody(self._fs, path, *facts) as body:
-            self._mirror.bring_object(body, delivery)
+            self._mirror.require_room()
+            self._mirror.objects.bring(body, delivery.delivery_id)
 
     def _bring_remnant(self, delivery_id: str) -> None:
         head, meta, body = read_remnant(self._fs, self._layout.remnant(delivery_id))
@@ -231,8 +233,9 @@ class Follower:
             raise SpoolCorrupt(f"copying {delivery_id}: it is no delivery")
         if delivery.external:
             self._bring_object(delivery)
-            self._mirror.finish_object(delivery_id)
-        self._mirror.bring_remnant(Remnant(delivery, head.sequence, meta, body))
+            self._mirror.objects.finish(delivery_id)
+        self._mirror.require_room()
+        self._mirror.objects.bring_remnant(Remnant(delivery_id, head.sequence, meta, body))
 
     def _step_over(self, segment: SegmentFile, at_bytes: int, end_bytes: int) -> None:
         """Copies bytes that are no record as they are: the places behind them stay the same.

@@ -35,7 +35,7 @@ class MirrorForwarding(ABC):
         self.health = ForwardHealth()
         self._settings = settings_of_mirror(settings, gateway_name, directory)
         self._name = gateway_name
-        self._directory = directory
+        self.directory = directory
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror-forward", daemon=True)
 
@@ -91,7 +91,7 @@ class Standby(MirrorForwarding):
         self._is_whole = is_whole
 
     def _work(self) -> None:
-        with SpoolReleaser(self._directory) as releaser:
+        with SpoolReleaser(self.directory) as releaser:
             process = StandbyProcess(
                 self._settings, self._name, self.identity, releaser, self._is_whole
             )
@@ -110,14 +110,14 @@ class Drain(MirrorForwarding):
     def _work(self) -> None:
         gateway = self._settings.gateway(self._name)
         # Closes the associations that were lost with the gateway, and answers what is durable.
-        Spool.open(self._directory, self.identity.site, spool_limits(gateway)).close()
-        with SpoolReleaser(self._directory) as releaser:
+        Spool.open(self.directory, self.identity.site, spool_limits(gateway)).close()
+        with SpoolReleaser(self.directory) as releaser:
             process = DrainProcess(
                 self._settings, self._name, self.identity, releaser, self._when_drained
             )
             process.run(Metrics(), self.health, self._stop)
         if self._is_drained:
-            shutil.rmtree(self._directory)
+            shutil.rmtree(self.directory)
             _LOG.info("drained and removed", gateway_id=self.identity.gateway_id)
 
     def _when_drained(self) -> None:

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from edge_gateway.mirror.blank_segments import BlankSegments
+from edge_gateway.mirror.mirrored_objects import MirroredObjects, told
 from edge_gateway.spool import (
     Entry,
     FileSystem,
     GatewayIdentity,
-    SpoolBody,
     SpoolBroken,
-    SpoolCorrupt,
-    SpooledDelivery,
     SpoolFull,
     SpoolMismatch,
 )
 from edge_gateway.spool.entry import RecordKind, decode_entry, encode_values
 from edge_gateway.spool.errors import translate
-from edge_gateway.spool.filesystem import CREATE, CREATE_NEW, Bytes
+from edge_gateway.spool.filesystem import CREATE, Bytes
 from edge_gateway.spool.layout import (
     SpoolLayout,
     measure,
@@ -38,7 +37,6 @@ from edge_gateway.spool.layout import (
 from edge_gateway.spool.limits import default_free_bytes_min
 from edge_gateway.spool.mark import DurableMark, read_mark, write_mark
 from edge_gateway.spool.recovery import recover
-from edge_gateway.spool.remnant import write_remnant
 from edge_gateway.spool.segment import (
     BLOCK_BYTES,
     SegmentFile,
@@ -49,8 +47,6 @@ from edge_gateway.spool.supply import lay_out
 from edge_gateway.spool.tail import SegmentTail
 from edge_gateway.spool.watermarks import lack_of_room
 
-_CHUNK_BYTES = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class MirrorLimits:
@@ -59,16 +55,6 @@ class MirrorLimits:
     segment_bytes: int
     spool_bytes_max: int
     free_bytes_min: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Remnant:
-    """A delivery that was copied forward, and its record."""
-
-    delivery: SpooledDelivery
-    sequence: int
-    meta: bytes
-    body: bytes
 
 
 class MirrorSpool:
@@ -90,7 +76,8 @@ class MirrorSpool:
         self._layout = SpoolLayout(directory)
         self._limits = limits
         self._tail: SegmentTail | None = None
-        self._has_unflushed_names = False
+        self.objects = MirroredObjects(self._fs, self._layout)
+        self._blanks = BlankSegments(self._fs, self._layout, limits.segment_bytes)
         self.last_number = 0
         self.damaged: tuple[str, ...] = ()
         with ExitStack() as held:
@@ -99,6 +86,7 @@ class MirrorSpool:
             except OSError as error:
                 raise translate(error, f"opening the mirror {directory}") from error
             self._held = held.pop_all()
+        self._blanks.prepare()
 
     @property
     def directory(self) -> Path:
@@ -130,7 +118,7 @@ class MirrorSpool:
                 if head.kind is RecordKind.CHECKPOINT:
                     continue
                 entry = decode_entry(head.kind, meta)
-                if not self._lacks_object(entry):
+                if not self.objects.is_lacking(entry):
                     yield entry
         finally:
             segment.close()
@@ -139,10 +127,11 @@ class MirrorSpool:
         """On return this segment, empty, is the one to fill. Raises SpoolFull, SpoolBroken."""
         assert self._tail is None
         self.require_room()
-        with _told(f"laying out segment {header.number} of the mirror"):
+        with told(f"laying out segment {header.number} of the mirror"):
             laid = lay_out(self._fs, self._layout, header)
         self._tail = SegmentTail(self._fs, laid.descriptor, header)
         self.last_number = header.number
+        self._blanks.prepare()
 
     def append(self, buffers: Sequence[Bytes], sequences: range) -> None:
         """On return these bytes, the records of `sequences` or none, are flushed in their place.
@@ -156,66 +145,26 @@ class MirrorSpool:
         tail.write(buffers, sequences or range(following, following))
         self._require_in_place(tail)
 
-    def bring_object(self, body: SpoolBody, delivery: SpooledDelivery) -> None:
-        """On return the data set's own file is flushed under its unfinished name.
-
-        Raises SpoolCorrupt for bytes that are not those received, SpoolFull, SpoolBroken.
-        """
-        self.require_room()
-        path = self._layout.unfinished_object(delivery.delivery_id)
-        with _told("copying a data set into the mirror"):
-            self._fs.discard(path)
-            descriptor = self._fs.open(path, CREATE_NEW)
-            try:
-                self._fill(descriptor, body)
-            except (OSError, SpoolCorrupt):
-                self._fs.discard(path)
-                raise
-            finally:
-                self._fs.close(descriptor)
-            self._fs.flush_directory(self._layout.objects)
-
-    def finish_object(self, delivery_id: str) -> None:
-        """Gives it its final name, once the record that names it is flushed."""
-        with _told("naming a data set of the mirror"):
-            source = self._layout.unfinished_object(delivery_id)
-            self._fs.rename(source, self._layout.object(delivery_id))
-        # Not flushed here: until the segment is sealed recovery finds the record and renames.
-        self._has_unflushed_names = True
-
-    def bring_remnant(self, record: Remnant) -> None:
-        """On return a delivery that was copied forward there is so here too, and flushed.
-
-        Its own file, where it has one, was brought before. Raises SpoolFull, SpoolBroken.
-        """
-        self.require_room()
-        path = self._layout.remnant(record.delivery.delivery_id)
-        with _told("copying a remnant into the mirror"):
-            write_remnant(self._fs, path, record.sequence, record.meta, record.body)
-
     def publish(self) -> None:
         """Moves the mark to the end of what is flushed."""
         tail = self._tail
         assert tail is not None
         mark = DurableMark(tail.header.number, tail.header.generation, tail.end_bytes)
-        with _told("moving the mirror's mark"):
+        with told("moving the mirror's mark"):
             write_mark(self._fs, self._mark_descriptor, mark)
 
     def seal(self) -> None:
         """On return the segment that was being filled is sealed. Raises SpoolFull, SpoolBroken."""
         tail = self._tail
         assert tail is not None
-        if self._has_unflushed_names:
-            with _told(f"flushing {self._layout.objects}"):
-                self._fs.flush_directory(self._layout.objects)
-            self._has_unflushed_names = False
+        self.objects.flush_names()
         tail.seal()
         tail.close()
         self._tail = None
 
     def require_room(self) -> None:
         """Raises SpoolFull at a watermark, SpoolBroken where the disk does not say."""
-        with _told("measuring the mirror"):
+        with told("measuring the mirror"):
             usage = measure(self._fs, self._layout)
         kept_free = self._limits.free_bytes_min
         if kept_free is None:
@@ -229,6 +178,7 @@ class MirrorSpool:
         if self._tail is not None:
             self._tail.close()
             self._tail = None
+        self._blanks.close()
         self._held.close()
 
     def __enter__(self) -> MirrorSpool:
@@ -274,27 +224,7 @@ class MirrorSpool:
     def _require_in_place(self, tail: SegmentTail) -> None:
         """A deleted file and a disk that is mounted no more take every write, for nothing."""
         path = self._layout.segment(tail.header.number)
-        with _told("looking for the mirror"):
+        with told("looking for the mirror"):
             is_there = self._fs.is_named(tail.descriptor, path)
         if not is_there:
             raise SpoolBroken(f"writing the mirror: {path} is gone or another file")
-
-    def _lacks_object(self, entry: Entry) -> bool:
-        if not isinstance(entry, SpooledDelivery) or not entry.external:
-            return False
-        return not self._layout.object(entry.delivery_id).exists()
-
-    def _fill(self, descriptor: int, body: SpoolBody) -> None:
-        offset = 0
-        for chunk in body.chunks(_CHUNK_BYTES):
-            self._fs.write_at(descriptor, [chunk], offset)
-            offset += len(chunk)
-        self._fs.flush(descriptor)
-
-
-@contextmanager
-def _told(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, doing) from error

@@ -20,7 +20,7 @@ from edge_gateway.mirror.desk import MirrorDesk
 from edge_gateway.mirror.follower import Follower
 from edge_gateway.mirror.mirror_forwarding import Drain, Standby
 from edge_gateway.mirror.mirror_spool import MirrorLimits, MirrorSpool
-from edge_gateway.mirror.place import lost_mirrors, mirror_of, require_own_disk
+from edge_gateway.mirror.place import lost_mirrors, mirrors_of, require_own_disk, set_aside
 from edge_gateway.spool import FileSystem, GatewayIdentity, SpoolReader
 from edge_gateway.spool_identity import await_identity
 from infra.clock import SystemClock
@@ -71,7 +71,7 @@ class MirrorProcess:
         self._settings = settings
         self._name = gateway_name
         self._spool = spool
-        self._directory: Path = spool.mirror_directory
+        self._directory = mirrors_of(spool, gateway_name)
         self._mirror_fs = mirror_fs
         self._clock = SystemClock()
         self._health = ForwardHealth()
@@ -81,7 +81,7 @@ class MirrorProcess:
         self._copying: Copying | None = None
         self._follower: Follower | None = None
         self._standby: Standby | None = None
-        self._drains: dict[str, Drain] = {}
+        self._drains: list[Drain] = []
 
     def run(self, stop: threading.Event) -> int:
         """Until `stop`, or until a thread of it ended by a fault of ours."""
@@ -113,7 +113,7 @@ class MirrorProcess:
             return
         require_own_disk(self._spool)
         self._begin_drains(identity)
-        directory = mirror_of(self._directory, identity)
+        directory = self._directory / identity.gateway_id
         with MirrorSpool(directory, identity, self._limits(identity), fs=self._mirror_fs) as mirror:
             follower = Follower(self._spool.directory, mirror)
             try:
@@ -167,23 +167,25 @@ class MirrorProcess:
 
     def _begin_drains(self, current: GatewayIdentity) -> None:
         """Starts to publish what lost spools left here; a spool that came back is none."""
-        returned = self._drains.pop(current.gateway_id, None)
-        if returned is not None:
-            returned.stop()
+        for drain in self._drains:
+            if drain.identity.gateway_id == current.gateway_id:
+                drain.stop()
+        self._drains = [drain for drain in self._drains if drain.is_alive]
+        under_way = {drain.directory for drain in self._drains}
         for lost in lost_mirrors(self._directory, current):
-            if lost.gateway_id in self._drains:
+            if lost.directory in under_way:
                 continue
-            if self._standby is not None and self._standby.identity.gateway_id == lost.gateway_id:
+            if self._standby is not None and self._standby.directory == lost.directory:
                 self._standby.stop()
                 self._standby = None
-            _LOG.warning("a spool was lost, publishing from its mirror", gateway_id=lost.gateway_id)
-            directory = mirror_of(self._directory, lost)
-            drain = Drain(self._settings, self._name, directory, lost)
-            self._drains[lost.gateway_id] = drain
+            found = set_aside(lost)
+            _LOG.warning("a spool was lost, publishing from it", mirror=str(found.directory))
+            drain = Drain(self._settings, self._name, found.directory, found.identity)
+            self._drains.append(drain)
             drain.start()
 
     def _forwardings(self) -> list[Standby | Drain]:
-        return [*([] if self._standby is None else [self._standby]), *self._drains.values()]
+        return [*([] if self._standby is None else [self._standby]), *self._drains]
 
     @property
     def _has_failed(self) -> bool:
@@ -196,8 +198,9 @@ class MirrorProcess:
         reason = "" if told.is_ready else f"not releasing there: {told.reason}"
         self._health.note_aside("standby", reason)
         drains = [
-            f"publishing what the lost spool {gateway_id} left: {drain.health.readiness().reason}"
-            for gateway_id, drain in self._drains.items()
+            f"publishing what a lost spool left in {drain.directory}:"
+            f" {drain.health.readiness().reason}"
+            for drain in self._drains
             if drain.is_alive
         ]
         self._health.note_aside("drains", "; ".join(drains))

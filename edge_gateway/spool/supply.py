@@ -20,6 +20,7 @@ from edge_gateway.spool.filesystem import CREATE_NEW, WRITE, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import SEGMENT_SUFFIX, TEMPORARY_SUFFIX, SpoolLayout
 from edge_gateway.spool.limits import MIB, RETRY_DELAY_S, SpoolLimits
+from edge_gateway.spool.location import NO_SEGMENT
 from edge_gateway.spool.segment import SegmentHeader
 
 # Flushed in steps, so that filling never piles up a second's worth of writes before a commit.
@@ -163,6 +164,19 @@ def lay_out(fs: FileSystem, layout: SpoolLayout, header: SegmentHeader) -> LaidS
         fs.flush_directory(layout.free)
         unless_laid.pop_all()
     return LaidSegment(descriptor, header)
+
+
+def fill_blank(fs: FileSystem, layout: SpoolLayout, segment_bytes: int) -> None:
+    """On return a free segment of this length is there, for `lay_out` to take.
+
+    Raises OSError and leaves no half-filled file behind.
+    """
+    if _recyclable(fs, layout, segment_bytes) is not None:
+        return
+    source = layout.free / f"{NO_SEGMENT:010d}{TEMPORARY_SUFFIX}"
+    _fill_with_zeros(fs, source, segment_bytes)
+    fs.rename(source, layout.free_segment(NO_SEGMENT))
+    fs.flush_directory(layout.free)
 
 
 def _recyclable(fs: FileSystem, layout: SpoolLayout, segment_bytes: int) -> Path | None:

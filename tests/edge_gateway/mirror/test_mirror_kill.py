@@ -55,9 +55,8 @@ def _kill_again_and_again(directory: Path, kills: int, seed: int) -> None:
         followers = _Followers(first, second)
         with followers:
             for _ in range(kills):
-                before = len(load.confirmed)
                 followers.begin()
-                eventually(lambda seen=before: len(load.confirmed) > seen, "confirmed")
+                load.await_another()
                 # Work at random places of which some end in a kill.
                 time.sleep(chance.uniform(*RUN_S))
                 followers.kill()
@@ -136,6 +135,11 @@ class _Load:
         self.ask_for_the_end()
         self._confirmations.stop()
         self.join()
+
+    def await_another(self) -> None:
+        """Returns when one more is confirmed."""
+        before = len(self.confirmed)
+        eventually(lambda: len(self.confirmed) > before, "confirmed")
 
     def ask_for_the_end(self) -> None:
         self._ending.set()
