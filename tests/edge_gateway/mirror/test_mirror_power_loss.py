@@ -34,7 +34,7 @@ def test_no_power_loss_of_the_mirror_loses_what_it_confirmed(quick_path: Path) -
     first, second = quick_path / "first", quick_path / "second"
     fs = TracingFileSystem()
     _live(first, second, fs)
-    assert check_power_losses(second, fs.trace, LIMITS) > 500
+    assert check_power_losses(second, fs.trace, LIMITS) > 300
 
 
 def _live(first: Path, second: Path, fs: TracingFileSystem) -> None:
