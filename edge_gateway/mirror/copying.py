@@ -19,6 +19,9 @@ from infra.telemetry import Metrics
 
 # Between two looks at a spool that nobody asks about: what gathers meanwhile takes one flush.
 IDLE_WAIT_S = 0.02
+# While a question is open that could not be answered: the mark may have been caught in the middle
+# of being replaced.
+ASKED_WAIT_S = 0.005
 CHECK_INTERVAL_S = 1.0
 
 
@@ -60,7 +63,7 @@ class Copying:
                 if not may_go_on():
                     return
             if not is_moved:
-                self._desk.wait(IDLE_WAIT_S)
+                self._desk.wait(ASKED_WAIT_S if self._desk.is_asked else IDLE_WAIT_S)
 
     @property
     def _is_urgent(self) -> bool:

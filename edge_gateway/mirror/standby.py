@@ -64,11 +64,10 @@ class SilentForwarder(Forwarder):
         parts: ForwarderParts,
         gateway_id: str,
         republish_after: timedelta,
-        receipts: ReceiptLedger,
         reader: SpoolReader,
     ) -> None:
         super().__init__(parts, gateway_id, republish_after)
-        self._receipts = receipts
+        self._receipts = ReceiptLedger(parts.progress.connection)
         self._reader = reader
         self._first_segment = 0
 
@@ -93,11 +92,10 @@ class DrainingForwarder(Forwarder):
         parts: ForwarderParts,
         gateway_id: str,
         republish_after: timedelta,
-        receipts: ReceiptLedger,
         when_drained: Callable[[], None],
     ) -> None:
         super().__init__(parts, gateway_id, republish_after)
-        self._receipts = receipts
+        self._receipts = ReceiptLedger(parts.progress.connection)
         self._when_drained = when_drained
         self._checked_at = 0.0
         self._drained_at: float | None = None
@@ -138,19 +136,15 @@ class StandbyProcess(ForwardProcess):
     ) -> None:
         super().__init__(settings, gateway_name, identity, releaser)
         self._is_whole = is_whole
-        self._receipts: ReceiptLedger | None = None
 
     def _forwarder(self, parts: ForwarderParts, republish_after: timedelta) -> Forwarder:
-        assert self._receipts is not None
-        return SilentForwarder(
-            parts, self._identity.gateway_id, republish_after, self._receipts, self._reader()
-        )
+        gateway_id = self._identity.gateway_id
+        return SilentForwarder(parts, gateway_id, republish_after, self._reader())
 
     def _is_spool_whole(self) -> bool:
         return self._is_whole()
 
     def _segment_needs(self, receipts: ReceiptLedger) -> SegmentNeeds:
-        self._receipts = receipts
         return NothingElse()
 
 
@@ -167,18 +161,7 @@ class DrainProcess(ForwardProcess):
     ) -> None:
         super().__init__(settings, gateway_name, identity, releaser)
         self._when_drained = when_drained
-        self._receipts: ReceiptLedger | None = None
 
     def _forwarder(self, parts: ForwarderParts, republish_after: timedelta) -> Forwarder:
-        assert self._receipts is not None
-        return DrainingForwarder(
-            parts,
-            self._identity.gateway_id,
-            republish_after,
-            self._receipts,
-            self._when_drained,
-        )
-
-    def _segment_needs(self, receipts: ReceiptLedger) -> SegmentNeeds:
-        self._receipts = receipts
-        return receipts
+        gateway_id = self._identity.gateway_id
+        return DrainingForwarder(parts, gateway_id, republish_after, self._when_drained)

@@ -7,7 +7,6 @@ forks a follower, writes `pid N`, and `ended` once that is gone. So a kill costs
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +21,7 @@ from edge_gateway.spool import SpoolReader
 from infra.clock import SystemClock
 from infra.telemetry import Metrics
 from tests.edge_gateway.mirror.mirrored import LIMITS
+from tests.edge_gateway.spool.killed_receiver import nurse
 
 
 def follow(first: Path, second: Path) -> None:
@@ -36,16 +36,5 @@ def follow(first: Path, second: Path) -> None:
         copying.run(threading.Event(), lambda: True)
 
 
-def main() -> None:
-    while sys.stdin.readline():
-        pid = os.fork()
-        if not pid:
-            follow(Path(sys.argv[1]), Path(sys.argv[2]))
-            os._exit(1)
-        os.write(1, f"pid {pid}\n".encode())
-        os.waitpid(pid, 0)
-        os.write(1, b"ended\n")
-
-
 if __name__ == "__main__":
-    main()
+    nurse(lambda: follow(Path(sys.argv[1]), Path(sys.argv[2])))
