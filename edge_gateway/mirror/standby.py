@@ -25,7 +25,7 @@ HOLD_S_MAX = 600
 _CHECK_INTERVAL_S = 1.0
 # So many states after the end the centre knows of it.
 _STATES_TOLD = 3
-_UNRESOLVED = (
+_LEFT = (
     DeliveryState.SPOOLED,
     DeliveryState.PUBLISHED,
     DeliveryState.REFUSED,
@@ -118,9 +118,12 @@ class DrainingForwarder(Forwarder):
     def _is_drained(self) -> bool:
         parts = self._parts
         totals = {total.state: total.deliveries for total in parts.progress.totals()}
-        if not parts.feed.has_caught_up or any(totals[state.value] for state in _UNRESOLVED):
-            return False
-        return self._receipts.unpublished() == 0
+        left = [f"{totals[state.value]} {state.value}" for state in _LEFT if totals[state.value]]
+        untold = self._receipts.unpublished()
+        if untold:
+            left.append(f"{untold} receipts to tell")
+        parts.health.note_aside("left", f"left: {', '.join(left)}" if left else "")
+        return parts.feed.has_caught_up and not left
 
 
 class StandbyProcess(ForwardProcess):
