@@ -39,7 +39,8 @@ def settings_of_mirror(settings: Settings, name: str, directory: Path) -> Settin
     spool = gateway.spool.model_copy(
         update={"directory": directory, "hold_s": min(gateway.spool.hold_s, HOLD_S_MAX)}
     )
-    changes = {"spool": spool, "admit": (), "commitment": CommitmentSettings()}
+    # Nobody asks a mirror of what it has purged.
+    changes = {"spool": spool, "admit": (), "commitment": CommitmentSettings(kept_days=1)}
     changed = gateway.model_copy(update=changes)
     return settings.model_copy(update={"gateways": {**settings.gateways, name: changed}})
 
