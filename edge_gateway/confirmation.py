@@ -19,8 +19,10 @@ from pathlib import Path
 from edge_gateway.bell import Bell
 from edge_gateway.levels import (
     MESSAGE_BYTES_MAX,
+    MIRROR_SOCKET_NAME,
     QUESTIONS_OPEN_MAX,
     SOCKET_NAME,
+    Level,
     Question,
     connect,
     encode_question,
@@ -227,3 +229,10 @@ class Confirmations:
             # The reading thread sees the end; one that the other side ended has no more to end.
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def confirmations_by_level(directory: Path) -> dict[Level, Confirmations]:
+    """Whom to ask for which level: the forward process, or the one that mirrors."""
+    forwarder = Confirmations(directory)
+    mirror = Confirmations(directory, MIRROR_SOCKET_NAME)
+    return {Level.MIRROR: mirror, Level.KAFKA: forwarder, Level.ARCHIVE: forwarder}

@@ -20,9 +20,8 @@ from edge_gateway.association import (
     TlsCertificates,
 )
 from edge_gateway.commitment.intake import ActionDesk
-from edge_gateway.confirmation import Confirmations
+from edge_gateway.confirmation import confirmations_by_level
 from edge_gateway.intake import Intake
-from edge_gateway.levels import MIRROR_SOCKET_NAME, Level
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
 from infra.settings import GatewaySettings, Settings
@@ -56,7 +55,7 @@ class Receiver:
         self._gauges_lock = threading.Lock()
         self._flushes = 0
         self.metrics = Metrics()
-        self._confirmations = _confirmations(gateway)
+        self._confirmations = confirmations_by_level(gateway.spool.directory)
         self._admission = Admission(gateway, self._capacity)
         self._listener = Listener(
             (gateway.bind, gateway.dicom_port),
@@ -193,16 +192,6 @@ def spool_limits(gateway: GatewaySettings) -> SpoolLimits:
         spool_bytes_max=spool.spool_bytes_max,
         free_bytes_min=spool.free_bytes_min,
     )
-
-
-def _confirmations(gateway: GatewaySettings) -> dict[Level, Confirmations]:
-    """Whom to ask for which level."""
-    directory = gateway.spool.directory
-    forwarder = Confirmations(directory)
-    found = {Level.KAFKA: forwarder, Level.ARCHIVE: forwarder}
-    if gateway.spool.mirror_directory is not None:
-        found[Level.MIRROR] = Confirmations(directory, MIRROR_SOCKET_NAME)
-    return found
 
 
 def _stop_on_signals() -> threading.Event:
