@@ -118,6 +118,14 @@ class ReceiptLedger:
             "UPDATE delivery SET has_receipt = 1 WHERE has_receipt = 0 AND segment < ?", (segment,)
         )
 
+    def forget_before_segment(self, segment: int) -> None:
+        """Drops receipts and ended associations of older segments, published or not."""
+        self._run("DELETE FROM receipt WHERE segment < ?", (segment,))
+        self._run(
+            "DELETE FROM association WHERE ending IS NOT NULL AND closed_segment < ?", (segment,)
+        )
+        self._known.clear()
+
     def open_with_receipts(self) -> list[str]:
         """Associations that are still open and have receipts to publish."""
         rows = self._run(

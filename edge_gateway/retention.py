@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
-from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.progress_rows import DeliveryState, LedgerEntry
 from edge_gateway.spool import (
     SpoolCorrupt,
@@ -65,12 +65,20 @@ class RetentionLimits:
     purged_rows_kept: timedelta = PURGED_ROWS_KEPT
 
 
+class SegmentNeeds(Protocol):
+    """What of a segment is needed beside its deliveries."""
+
+    def has_receipts_in(self, segment: int) -> bool: ...
+
+    def has_ends_in(self, segment: int) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionParts:
     """What retention works with; `reader` is its own."""
 
     progress: Progress
-    receipts: ReceiptLedger
+    receipts: SegmentNeeds
     reader: SpoolReader
     releaser: SpoolReleaser
     health: ForwardHealth
