@@ -24,6 +24,7 @@ _HERE = Path(__file__).parent
 # Without the optimising compiler: it took a third of the broker's CPU over the first GB of CT, a
 # fifth over three, and the threads that serve used no less for it (13.6 : 12.6 CPU s without).
 JAVA_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1")
+OFFSETS_KEPT_MINUTES = 90 * 24 * 60
 # Copies of Kafka's own topics, and how many of them have to acknowledge, where there are nodes.
 _REPLICAS, _IN_SYNC_MIN = 3, 2
 
@@ -161,6 +162,8 @@ def _properties(node: KafkaNode, nodes: Sequence[KafkaNode]) -> str:
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync_min,
+        # Where a group goes on is kept for so long once all of it has stopped (7 days by default).
+        "offsets.retention.minutes": str(OFFSETS_KEPT_MINUTES),
         # Consumers start one after the other and stay: waiting 3 s for more buys nothing.
         "group.initial.rebalance.delay.ms": "0",
         # After a kill -9 a node is let in again when its old session is over (9 s by default).

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 
 from consumers.announce import Announcer
 from consumers.pack_buffers import PackBuffers
@@ -32,12 +33,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class MergeOptions:
-    """Whose packs: those of `studies`, or of all; how many are worth it, and how long at rest."""
+    """Whose packs: those of `studies`, or of all; how many are worth it, and how long at rest.
+
+    Once `goes_on` is false no further pack is begun.
+    """
 
     studies: Collection[str] = ()
     packs_min: int = 4
     idle: timedelta = timedelta(hours=24)
     is_applied: bool = False
+    goes_on: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def merge(engines: Engines, options: MergeOptions, tell: Tell = lambda text: Non
     merges: list[Merge] = []
     failed: list[str] = []
     announcer = Announcer(engines.publisher, engines.clock)
-    for sources in _bins(engines, options):
+    for sources in takewhile(lambda _: options.goes_on(), _bins(engines, options)):
         planned = Merge(
             sources[0].study_instance_uid,
             tuple(source.key for source in sources),
@@ -143,7 +148,10 @@ def _apply(
     archived_at = max(source.archived_at for source in sources)
     key = pack.key(Area.PACKS)
     metadata = {ARCHIVED_AT_METADATA: archived_at.isoformat()}
-    store.put_buffers(key, file.buffers, pack.object_sha256, metadata)
+    try:
+        store.put_buffers(key, file.buffers, pack.object_sha256, metadata)
+    except PoisonError as cause:
+        raise _NotMergedError(f"{sources[0].key}: {cause.detail}") from cause
     checked = check_pack(engines.primary, key)
     if isinstance(checked, str):
         raise RetryableError(f"merging packs: the store gives out other bytes: {checked}")
