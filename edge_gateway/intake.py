@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contracts.identity import DeliveryIds, is_uid
 from edge_gateway import status
 from edge_gateway.confirmation import Confirmations
+from edge_gateway.quotas import Quotas
 from edge_gateway.spool import (
     AssociationOpened,
     Ending,
@@ -37,12 +38,15 @@ class Intake:
         metrics: Metrics,
         clock: Clock,
         confirmations: Confirmations | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.spool = spool
         self.metrics = metrics
         self.clock = clock
         # None: no level above `disk` can be reached here.
         self.confirmations = confirmations
+        # None: no AE title has one.
+        self.quotas = quotas
         self.ids = DeliveryIds()
 
     def open_association(
