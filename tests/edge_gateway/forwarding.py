@@ -85,11 +85,15 @@ class ForwarderProcess:
         self._log = directory / f"forward-{self.port}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def role(self) -> tuple[str, ...]:
+        """What Python runs; its settings are added."""
+        return ("-m", "edge_gateway", "forward", "--gateway", "north")
+
     def start(self) -> ForwarderProcess:
         with self._log.open("ab") as log:
-            role = ("-m", "edge_gateway", "forward", "--gateway", "north")
             self.process = subprocess.Popen(
-                [sys.executable, *role, "--settings", str(self._file)],
+                [sys.executable, *self.role, "--settings", str(self._file)],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stderr=log,
