@@ -19,7 +19,7 @@ def shift(seconds: float) -> None:
     def now(_clock: SystemClock) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=seconds)
 
-    SystemClock.now = now  # type: ignore[method-assign]
+    SystemClock.now = now  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":
