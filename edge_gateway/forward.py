@@ -36,6 +36,8 @@ from edge_gateway.priority_view import PriorityView
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
+from edge_gateway.quota_desk import QuotaDesk
+from edge_gateway.quotas import has_quota
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.retention import Retention, RetentionLimits, RetentionParts, SegmentNeeds
@@ -183,6 +185,7 @@ class ForwardProcess:
             commitment=self._commitment(progress, metrics, health),
             reporter=self._reporter(metrics),
             levels=self._levels(progress, health),
+            quotas=self._quotas(progress),
         )
 
     # -- what the forwarder of a mirror does otherwise
@@ -229,6 +232,12 @@ class ForwardProcess:
         desk = LevelDesk(progress.connection, health, self._clock)
         desk.open(self._gateway.spool.directory)
         return desk
+
+    def _quotas(self, progress: Progress) -> QuotaDesk | None:
+        if not has_quota(self._gateway.admit):
+            return None
+        directory, gateway_id = self._gateway.spool.directory, self._identity.gateway_id
+        return QuotaDesk(progress.connection, directory, gateway_id, self._clock)
 
     def _has_level(self, *levels: str) -> bool:
         return any(rule.level in levels for rule in self._gateway.admit)

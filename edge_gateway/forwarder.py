@@ -37,6 +37,7 @@ from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
 from edge_gateway.progress import BATCH_AGE_S, Progress
 from edge_gateway.publish import Pipeline
+from edge_gateway.quota_desk import QuotaDesk
 from edge_gateway.receipts import ReceiptPublisher
 from edge_gateway.retention import Retention
 from edge_gateway.spool_feed import SpoolFeed
@@ -96,6 +97,8 @@ class ForwarderParts:
     reporter: Reporter | None = None
     # None where every AE title is answered for the gateway's own disk.
     levels: LevelDesk | None = None
+    # None where no AE title has a quota.
+    quotas: QuotaDesk | None = None
 
 
 class Forwarder:
@@ -158,6 +161,8 @@ class Forwarder:
             self._tell_state(looked_at)
         if parts.levels is not None:
             moved |= parts.levels.step()
+        if parts.quotas is not None:
+            parts.quotas.step(parts.feed.position)
         parts.retention.step(parts.feed.position.segment_number)
         self._show()
         self._commit_batch()

@@ -13,6 +13,7 @@ from contracts.identity import DeliveryIds, is_uid
 from edge_gateway import status
 from edge_gateway.confirmation import Confirmations
 from edge_gateway.levels import Level
+from edge_gateway.quotas import Quotas
 from edge_gateway.spool import (
     AssociationOpened,
     Ending,
@@ -39,12 +40,15 @@ class Intake:
         metrics: Metrics,
         clock: Clock,
         confirmations: Mapping[Level, Confirmations] = MappingProxyType({}),
+        quotas: Quotas | None = None,
     ) -> None:
         self.spool = spool
         self.metrics = metrics
         self.clock = clock
         # A level that is not in it cannot be reached here.
         self.confirmations = confirmations
+        # None: no AE title has one.
+        self.quotas = quotas
         self.ids = DeliveryIds()
 
     def open_association(

@@ -77,8 +77,8 @@ class Progress:
         self._run(
             "INSERT INTO delivery (delivery_id, sequence, association_id, segment, location, facts,"
             " sop_class_uid, sop_instance_uid, content_sha256, size_bytes, received_at,"
-            " has_receipt, priority, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'spooled')"
+            " has_receipt, priority, calling_ae_title, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'spooled')"
             " ON CONFLICT (delivery_id) DO UPDATE SET segment = excluded.segment,"
             " location = excluded.location, facts = excluded.facts,"
             " state = CASE state WHEN 'lost' THEN 'spooled' ELSE state END",

@@ -53,6 +53,7 @@ class NewDelivery:
     received_at: datetime
     has_receipt: bool = False
     priority: int = PRIORITY_USUAL
+    calling_ae_title: str = ""
 
     def values(self) -> tuple[object, ...]:
         """In the order of the ledger's INSERT."""
@@ -70,6 +71,7 @@ class NewDelivery:
             microseconds(self.received_at),
             int(self.has_receipt),
             self.priority,
+            self.calling_ae_title,
         )
 
 

@@ -18,7 +18,11 @@ BUSY_TIMEOUT_S = 5.0
 # Pages of 4 KiB that the write-ahead log may grow to before it is folded back.
 CHECKPOINT_PAGES = 4_000
 _LOG = logger("progress")
-_PRIORITY = f"priority INTEGER NOT NULL DEFAULT {PRIORITY_USUAL}"
+# What ledgers of former times lack.
+_LATER_COLUMNS = {
+    "priority": f"INTEGER NOT NULL DEFAULT {PRIORITY_USUAL}",
+    "calling_ae_title": "TEXT NOT NULL DEFAULT ''",
+}
 
 
 # `sequence` is the spool's, the order of acceptance. `segment` is NULL and `facts` the record's own
@@ -48,7 +52,7 @@ CREATE TABLE delivery (
     resolved_at INTEGER,
     retry_not_before INTEGER NOT NULL DEFAULT 0,
     problem TEXT,
-    {_PRIORITY}
+    {", ".join(f"{name} {rest}" for name, rest in _LATER_COLUMNS.items())}
 );
 CREATE INDEX delivery_spooled ON delivery (sequence) WHERE state = 'spooled';
 CREATE INDEX delivery_published ON delivery (published_at) WHERE state = 'published';
@@ -166,10 +170,11 @@ def _problem(connection: sqlite3.Connection, gateway_id: str) -> str:
 
 
 def _complete(connection: sqlite3.Connection) -> None:
-    """Adds the column that ledgers of former times lack; they stay readable for both."""
+    """Adds the columns that ledgers of former times lack; they stay readable for both."""
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(delivery)")}
-    if "priority" not in columns:
-        connection.execute(f"ALTER TABLE delivery ADD COLUMN {_PRIORITY}")
+    for name, rest in _LATER_COLUMNS.items():
+        if name not in columns:
+            connection.execute(f"ALTER TABLE delivery ADD COLUMN {name} {rest}")
 
 
 def _created(connection: sqlite3.Connection, gateway_id: str) -> sqlite3.Connection:

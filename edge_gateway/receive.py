@@ -22,6 +22,7 @@ from edge_gateway.association import (
 from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.confirmation import confirmations_by_level
 from edge_gateway.intake import Intake
+from edge_gateway.quotas import Quotas, has_quota
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from infra.clock import SystemClock
 from infra.settings import GatewaySettings, Settings
@@ -56,11 +57,12 @@ class Receiver:
         self._flushes = 0
         self.metrics = Metrics()
         self._confirmations = confirmations_by_level(gateway.spool.directory)
+        self._quotas = _quotas_of(gateway, spool)
         self._admission = Admission(gateway, self._capacity)
         self._listener = Listener(
             (gateway.bind, gateway.dicom_port),
             self._admission,
-            Intake(spool, self.metrics, SystemClock(), self._confirmations),
+            Intake(spool, self.metrics, SystemClock(), self._confirmations, self._quotas),
             limits or association_limits(gateway),
             certificates,
             actions=ActionDesk(
@@ -95,6 +97,8 @@ class Receiver:
             confirmations.stop()
         self._listener.stop()
         self._endpoint.stop()
+        if self._quotas is not None:
+            self._quotas.close()
         if self._watch is not None:
             self._watch.stop()
 
@@ -120,8 +124,12 @@ class Receiver:
         return Readiness(
             True,
             f"accepting as {gateway.ae_title} on {gateway.bind}:{self.addresses.dicom_port}, "
-            f"{self._exposure}, admitting {admitted}{self._watch.notes() if self._watch else ''}",
+            f"{self._exposure}, admitting {admitted}{self._notes()}",
         )
+
+    def _notes(self) -> str:
+        watch = self._watch.notes() if self._watch else ""
+        return watch + (self._quotas.notes() if self._quotas else "")
 
     def _update_gauges(self) -> None:
         """Counts that nothing else would push into the metrics; scrapes may overlap."""
@@ -134,6 +142,8 @@ class Receiver:
             self.metrics.gauge("hilum_association_active", self.associations)
         if self._watch is not None:
             self._watch.gauge(self.metrics)
+        if self._quotas is not None:
+            self._quotas.gauge(self.metrics, self._gateway.admit)
         self.metrics.gauge("hilum_spool_bytes", spool_usage(self._gateway.spool.directory).bytes)
 
     def _capacity(self) -> Capacity:
@@ -192,6 +202,12 @@ def spool_limits(gateway: GatewaySettings) -> SpoolLimits:
         spool_bytes_max=spool.spool_bytes_max,
         free_bytes_min=spool.free_bytes_min,
     )
+
+
+def _quotas_of(gateway: GatewaySettings, spool: Spool) -> Quotas | None:
+    if not has_quota(gateway.admit):
+        return None
+    return Quotas(gateway.spool.directory, spool.identity.gateway_id)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -152,6 +152,7 @@ class SpoolFeed:
                 received_at=delivery.received_at,
                 has_receipt=is_remnant,
                 priority=self._priorities.of(delivery.calling_ae_title, delivery.sop_class_uid),
+                calling_ae_title=delivery.calling_ae_title,
             )
         )
         if not is_remnant:

@@ -38,6 +38,12 @@ OUT_OF_RESOURCES = Status(
 OBJECT_TOO_LARGE = Status(
     0xA700, "object-too-large", "data set over the gateway's limit", "PS3.4 B.2.3"
 )
+QUOTA_REACHED = Status(
+    0xA700,
+    "quota",
+    "the AE title's quota of unarchived bytes is here; the sender keeps its copy",
+    "PS3.4 B.2.3",
+)
 LEVEL_NOT_REACHED = Status(
     0xA700,
     "level-not-reached",
@@ -78,6 +84,7 @@ STATUSES: tuple[Status, ...] = (
     SUCCESS,
     OUT_OF_RESOURCES,
     OBJECT_TOO_LARGE,
+    QUOTA_REACHED,
     LEVEL_NOT_REACHED,
     UID_MISMATCH,
     UNREADABLE,

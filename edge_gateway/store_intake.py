@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from contracts.failures import Reason
 from contracts.identity import is_uid
 from edge_gateway import status
+from edge_gateway.allowance import Allowance, allowance_of
 from edge_gateway.confirmation import Confirmations, Wait
 from edge_gateway.levels import Level, Question
+from edge_gateway.quotas import QuotaReached
 from edge_gateway.scan import HEAD_BYTES_MAX, Unreadable, identifying_uids
 from edge_gateway.spool import (
     DeliveryFacts,
@@ -52,6 +54,7 @@ class StoreIntake:
         self._delivery_id = delivery_id
         self._head = bytearray()
         self._sink: DeliverySink | None = None
+        self._allowance: Allowance | None = None
         self._delivery: SpooledDelivery | None = None
         # None while nothing speaks against it, then what the peer will be told.
         self._verdict: Status | None = None
@@ -122,6 +125,8 @@ class StoreIntake:
         """Leaves nothing of this data set behind."""
         if self._sink is not None:
             self._sink.abort()
+        if self._allowance is not None:
+            self._allowance.give_back()
 
     def _begin(self) -> None:
         request, association = self._request, self._association
@@ -134,6 +139,7 @@ class StoreIntake:
             admission = spool.admission()
             if not admission.accepting:
                 raise SpoolFull(admission.reason)
+            self._allowance = allowance_of(association.peer, association.intake.quotas)
             self._sink = spool.begin(self._facts(), association.give_up)
 
     def _facts(self) -> DeliveryFacts:
@@ -157,12 +163,14 @@ class StoreIntake:
         missing = HEAD_BYTES_MAX - len(self._head)
         if missing > 0:
             self._head += fragment[:missing]
+        if self._allowance is not None:
+            self._allowance.take(len(fragment))
         self._sink.write(fragment)
 
     def _commit(self) -> None:
         assert self._sink is not None
         verdict, reason = self._judge()
-        self._delivery = self._sink.commit(reason)
+        self._delivery = self._kept(self._sink.commit(reason))
         # Only now: had the commit failed, the room or the disk would be the answer.
         self._verdict = verdict
 
@@ -176,8 +184,13 @@ class StoreIntake:
     def _settle(self) -> None:
         submission, self._submission = self._submission, None
         assert submission is not None
-        self._delivery = submission.delivery()
+        self._delivery = self._kept(submission.delivery())
         self._verdict = self._judged
+
+    def _kept(self, delivery: SpooledDelivery) -> SpooledDelivery:
+        if self._allowance is not None:
+            self._allowance.keep()
+        return delivery
 
     @property
     def _lacks_level(self) -> bool:
@@ -227,6 +240,8 @@ class StoreIntake:
         verdict = self._verdict or status.PROCESSING_FAILURE
         association = self._association
         association.note_answer(self._request, self._delivery, self._delivery_id, verdict.value)
+        if verdict.code:
+            association.intake.metrics.count("hilum_store_refused_total", reason=verdict.code)
         elapsed_s = time.monotonic() - self._finished_s
         association.intake.metrics.observe("hilum_store_seconds", elapsed_s)
         return Answer(verdict.value, status.comment(verdict, self._delivery_id))
@@ -250,6 +265,8 @@ class StoreIntake:
             step()
         except ObjectTooLarge:
             self._verdict = status.OBJECT_TOO_LARGE
+        except QuotaReached:
+            self._verdict = status.QUOTA_REACHED
         except (SpoolFull, SpoolBroken) as failure:
             _LOG.warning("refusing a data set", delivery_id=self._delivery_id, reason=str(failure))
             self._verdict = status.OUT_OF_RESOURCES

@@ -23,6 +23,8 @@ class Peer:
     mismatch: Literal["accept", "refuse"]
     level: Level = Level.DISK
     answer_within_ms: int = 0
+    unarchived_bytes_max: int | None = None
+    object_bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

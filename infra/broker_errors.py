@@ -54,6 +54,9 @@ _FILES_AT_FAULT: tuple[type[OSError], ...] = (
     ssl.SSLError,
 )
 
+# OpenSSL's verify codes of a certificate that is not valid yet or any more.
+_CERTIFICATE_TIMES = frozenset((9, 10))
+
 _NEXT_STEPS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         (
@@ -95,6 +98,8 @@ _NEXT_STEPS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 def translate(cause: Exception, doing: str) -> HilumError:
     """The failure that `cause` means; `doing` is a gerund with identifiers."""
     text = f"{doing}: {cause}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _of_certificate(cause, text)
     if is_retryable(cause):
         return RetryableError(text)
     if isinstance(cause, OSError):
@@ -106,6 +111,17 @@ def translate(cause: Exception, doing: str) -> HilumError:
         if isinstance(cause, kinds):
             return FatalError(text, next_step)
     return FatalError(text, "look the error up in the broker's log")
+
+
+def _of_certificate(cause: ssl.SSLCertVerificationError, text: str) -> HilumError:
+    """A broker is renewed while everybody runs; a wrong authority or name stays wrong."""
+    if cause.verify_code in _CERTIFICATE_TIMES:
+        return RetryableError(f"{text}; renew the brokers' certificates, or correct a clock")
+    return FatalError(
+        text,
+        "name the authority of the brokers in kafka.ca_file, and in kafka.bootstrap_servers and "
+        "advertised.listeners hosts that their certificates name",
+    )
 
 
 def is_retryable(cause: Exception) -> bool:
@@ -126,7 +142,7 @@ def ends_the_producer(cause: Exception) -> bool:
 def translated(doing: str) -> Iterator[None]:
     """Runs a block whose Kafka exceptions leave as failures of ours.
 
-    A time-out during which a broker refused our login is that refusal.
+    A time-out during which a broker refused our login, or we its certificate, is that refusal.
     """
     began = time.monotonic()
     try:

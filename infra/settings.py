@@ -131,10 +131,12 @@ class GatewaySettings(Section):
     commitment: CommitmentSettings = CommitmentSettings()
 
     @model_validator(mode="after")
-    def _certificates_can_be_checked(self) -> GatewaySettings:
+    def _rules_can_be_kept(self) -> GatewaySettings:
         for number, rule in enumerate(self.admit):
             if rule.certificate and (self.tls is None or self.tls.client_ca_file is None):
                 raise ValueError(f"admit[{number}].certificate needs tls with client_ca_file")
+            if (rule.object_bytes_max or 0) > self.spool.object_bytes_max:
+                raise ValueError(f"admit[{number}].object_bytes_max is above the spool's own")
         return self
 
     @model_validator(mode="after")

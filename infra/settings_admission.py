@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, IPvAnyNetwork
+from pydantic import Field, IPvAnyNetwork, field_validator
 
+from contracts.identity import is_uid
 from infra.certificate_names import CertificateIdentity
 from infra.settings_section import Section
 
 MINUTE_MS = 60_000
+MIB = 1024 * 1024
 
 
 class AdmitRule(Section):
@@ -20,7 +22,9 @@ class AdmitRule(Section):
 
     With `certificate`, only with a client certificate that one of its entries names. `level` is
     what has to hold an instance before 0x0000; one above `disk` that is not reached in
-    `answer_within_ms` is answered 0xA700.
+    `answer_within_ms` is answered 0xA700. `unarchived_bytes_max` is the AE title's quota: what of
+    it is in the spool and not archived, of each AE title by itself where the rule is for any.
+    `object_bytes_max` is the gateway's where None, `transfer_syntaxes` every one where empty.
     """
 
     calling_ae_title: str = Field(min_length=1, max_length=16)
@@ -31,3 +35,14 @@ class AdmitRule(Section):
     mismatch: Literal["accept", "refuse"] = "accept"
     level: Literal["disk", "mirror", "kafka", "archive"] = "disk"
     answer_within_ms: int = Field(default=10_000, ge=100, le=10 * MINUTE_MS)
+    unarchived_bytes_max: int | None = Field(default=None, ge=MIB)
+    object_bytes_max: int | None = Field(default=None, ge=1)
+    transfer_syntaxes: tuple[str, ...] = ()
+
+    @field_validator("transfer_syntaxes")
+    @classmethod
+    def _syntaxes_are_uids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for syntax in value:
+            if not is_uid(syntax):
+                raise ValueError(f"{syntax!r} is no UID; name transfer syntaxes as PS3.6 does")
+        return value

@@ -17,6 +17,7 @@ from operations.doctor_certificates import certificate_checks
 from operations.doctor_engines import engine_checks
 from operations.doctor_machine import machine_checks
 from operations.doctor_processes import process_checks
+from operations.doctor_quotas import quota_checks
 from operations.doctor_spool import spool_checks
 from operations.findings import Check, Finding, examine
 from operations.stack_files import read_record, stack_files
@@ -48,6 +49,7 @@ def checks_of(settings: Settings, up: str) -> list[Check]:
     return [
         *machine_checks(settings),
         *spool_checks(settings, up),
+        *quota_checks(settings),
         *certificate_checks(settings),
         *engine_checks(settings, up),
         *process_checks(settings, up),

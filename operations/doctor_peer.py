@@ -115,7 +115,7 @@ def _modality_settings(
         certificates=tuple(str(entry) for rule in rules for entry in rule.certificate),
         associations_max=min(rules[0].associations_max, gateway.associations_max),
         on_mismatch=rules[0].mismatch,
-        transfer_syntaxes=transfer_syntaxes_text(),
+        transfer_syntaxes=transfer_syntaxes_text(rules[0].transfer_syntaxes),
         pdu_bytes_max=limits.pdu_bytes_max,
         association_timeout_s=limits.request_timeout_s,
         response_timeout_s=spool_limits(gateway).commit_wait_ms / 1000 + RESPONSE_MARGIN_S,
@@ -124,8 +124,10 @@ def _modality_settings(
     )
 
 
-def transfer_syntaxes_text() -> str:
+def transfer_syntaxes_text(only: Sequence[str] = ()) -> str:
     """The rule of selection, in words; the names are those that the code treats apart."""
+    if only:
+        return f"these alone, stored as they are: {', '.join(map(uid_name, only))}"
     last = ", ".join(sorted(uid_name(uid) for uid in LAST_CHOICE_SYNTAXES))
     return (
         "any, stored as it is; the first that you propose is taken. Only where a context proposes "

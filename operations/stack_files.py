@@ -190,7 +190,8 @@ def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(item) for item in value)}]"
     if isinstance(value, Mapping):
-        pairs = (f"{_key(key)} = {_value(item)}" for key, item in value.items())
+        told = {key: item for key, item in value.items() if item is not None}
+        pairs = (f"{_key(key)} = {_value(item)}" for key, item in told.items())
         return f"{{ {', '.join(pairs)} }}"
     # JSON's escapes of a string are TOML's too.
     return json.dumps(str(value)).replace("\x7f", "\\u007f")

@@ -128,6 +128,7 @@ class Acceptor:
             answer_context(
                 proposed,
                 serves_commitment=serves_commitment,
+                syntaxes=admitted.rule.transfer_syntaxes,
                 has_role=not request.user.is_left_without_a_role(proposed.abstract_syntax),
             )
             for proposed in request.contexts
@@ -217,6 +218,8 @@ class Acceptor:
             mismatch=admitted.rule.mismatch,
             level=Level(admitted.rule.level),
             answer_within_ms=admitted.rule.answer_within_ms,
+            unarchived_bytes_max=admitted.rule.unarchived_bytes_max,
+            object_bytes_max=admitted.rule.object_bytes_max,
         )
 
     def _tell(self, data: bytes) -> None:

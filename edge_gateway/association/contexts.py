@@ -6,7 +6,7 @@ any transfer syntax; nothing is decoded on this path, so none needs to be known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from pydicom.uid import UID
@@ -62,16 +62,23 @@ def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
 
 
 def answer_context(
-    proposed: ProposedContext, *, serves_commitment: bool = False, has_role: bool = True
+    proposed: ProposedContext,
+    *,
+    serves_commitment: bool = False,
+    has_role: bool = True,
+    syntaxes: Collection[str] = (),
 ) -> AnsweredContext:
     """Our answer to one proposed context: storage, Verification and, for a peer that may ask,
     storage commitment. `has_role`: the roles that the peer proposes for it leave it one.
+    `syntaxes`: the only ones that may be stored; any where empty.
     """
     offered: Iterable[str] = proposed.transfer_syntaxes
     is_commitment = serves_commitment and proposed.abstract_syntax == PUSH_MODEL
     if is_commitment:
         # Its data sets are read here, unlike those of a C-STORE.
         offered = [syntax for syntax in offered if syntax in TRANSFER_SYNTAXES]
+    elif syntaxes and proposed.abstract_syntax != VERIFICATION:
+        offered = [syntax for syntax in offered if syntax in syntaxes]
     transfer_syntax = choose_transfer_syntax(offered)
     is_served = is_commitment or proposed.abstract_syntax == VERIFICATION
     result = ContextResult.ACCEPTANCE

@@ -89,11 +89,15 @@ class ForwarderProcess:
         self._log = directory / f"{role}-{self.port}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def role(self) -> tuple[str, ...]:
+        """What Python runs; its settings are added."""
+        return ("-m", "edge_gateway", self._role, "--gateway", "north")
+
     def start(self) -> ForwarderProcess:
         with self._log.open("ab") as log:
-            role = ("-m", "edge_gateway", self._role, "--gateway", "north")
             self.process = subprocess.Popen(
-                [sys.executable, *role, "--settings", str(self._file)],
+                [sys.executable, *self.role, "--settings", str(self._file)],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stderr=log,

@@ -266,8 +266,12 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         "clock set by an hour",
         "I2 I3",
         tests=(
+            "tests/edge_gateway/test_clock_set.py"
+            "::test_a_forwarder_whose_clock_is_off_delivers_each_once",
             "tests/consumers/test_usage_analytics.py"
             "::test_a_clock_set_back_does_not_keep_old_totals",
+            "tests/simulation/test_random_worlds.py"
+            "::test_nothing_is_lost_doubled_or_reordered_whatever_happens",
         ),
     ),
     Row(

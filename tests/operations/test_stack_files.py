@@ -34,6 +34,9 @@ def test_toml_reads_back_as_it_was() -> None:
     }
     assert tomllib.loads(to_toml(tree)) == tree
     assert tomllib.loads(to_toml({"none": None})) == {}
+    assert tomllib.loads(to_toml({"tables": [{"none": None, "one": 1}]})) == {
+        "tables": [{"one": 1}]
+    }
 
 
 def test_settings_are_private_and_carry_offset_and_overlay(tmp_path: Path) -> None:

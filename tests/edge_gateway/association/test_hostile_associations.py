@@ -36,7 +36,8 @@ from load.hostile.raw_peer import (
     pdv,
     store_command,
 )
-from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
+from tests.edge_gateway.association.both_doors import GatewayBehindDoor, behind
+from tests.edge_gateway.association.raw_peer import ended_with_abort
 from tests.edge_gateway.running_gateway import (
     RunningGateway,
     association_threads,
@@ -45,6 +46,7 @@ from tests.edge_gateway.running_gateway import (
     running_gateway,
 )
 
+__all__ = ["behind"]
 MIB = 1024 * 1024
 INVALID, UNEXPECTED, UNRECOGNIZED = 6, 2, 1
 # Of BROKEN, what is a PDU at the wrong time; the rest has a wrong content (PS3.8 9.3.8).
@@ -84,53 +86,55 @@ def ended_associations(gateway: RunningGateway) -> Counter[Ending]:
     ],
 )
 def test_a_broken_rule_inside_an_association_ends_it(
-    gateway: RunningGateway, sent: bytes, reason: int
+    behind: GatewayBehindDoor, sent: bytes, reason: int
 ) -> None:
-    before, ended = len(gateway.deliveries()), ended_associations(gateway)
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+    before, ended = len(behind.gateway.deliveries()), ended_associations(behind.gateway)
+    with nothing_left_behind(behind.gateway), behind.raw_peer() as peer:
         assert peer.associate()[0] == AC
         peer.send(sent)
-        good_store(gateway.port)
+        behind.good_store()
         ended_with_abort(peer, reason)
-    assert len(gateway.deliveries()) == before + 1
+    assert len(behind.gateway.deliveries()) == before + 1
     ended += Counter((Ending.ABORTED, Ending.RELEASED))
-    eventually(lambda: ended_associations(gateway) == ended)
+    eventually(lambda: ended_associations(behind.gateway) == ended)
 
 
 @pytest.mark.parametrize("instance", NO_INSTANCE_UIDS)
 def test_a_command_set_without_a_valid_instance_uid_is_refused(
-    gateway: RunningGateway, instance: bytes | None
+    behind: GatewayBehindDoor, instance: bytes | None
 ) -> None:
     """H15: 0117 (PS3.7 C.5.11), nothing kept, and the association goes on."""
-    before = len(gateway.deliveries())
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+    before = len(behind.gateway.deliveries())
+    with nothing_left_behind(behind.gateway), behind.raw_peer() as peer:
         peer.associate()
         assert peer.store(store_command(instance), data_set()) == 0x0117
         assert peer.store(store_command(), data_set()) == 0
-    assert len(gateway.deliveries()) == before + 1
-    assert all(receipt.sop_instance_uid in ("", "1.2.3.4.5") for receipt in gateway.receipts())
+    assert len(behind.gateway.deliveries()) == before + 1
+    assert all(
+        receipt.sop_instance_uid in ("", "1.2.3.4.5") for receipt in behind.gateway.receipts()
+    )
 
 
-def test_a_group_length_that_lies_is_not_believed(gateway: RunningGateway) -> None:
+def test_a_group_length_that_lies_is_not_believed(behind: GatewayBehindDoor) -> None:
     """H17."""
     for command in LYING_COMMANDS:
-        with RawPeer(gateway.port) as peer:
+        with behind.raw_peer() as peer:
             peer.associate()
             assert peer.store(command, data_set()) == 0
 
 
-def test_a_data_set_in_another_syntax_than_negotiated_is_kept(gateway: RunningGateway) -> None:
+def test_a_data_set_in_another_syntax_than_negotiated_is_kept(behind: GatewayBehindDoor) -> None:
     """H18: implicit bytes where explicit was agreed; what is sent is stored, byte for byte."""
-    with RawPeer(gateway.port) as peer:
+    with behind.raw_peer() as peer:
         peer.associate(contexts=OTHER_SYNTAX)
         peer.store(store_command(), data_set())
-    delivery, body = gateway.deliveries()[-1]
+    delivery, body = behind.gateway.deliveries()[-1]
     assert body == data_set() and delivery.transfer_syntax_uid == EXPLICIT
 
 
-def test_floods_of_cancels_and_other_operations_do_no_harm(gateway: RunningGateway) -> None:
+def test_floods_of_cancels_and_other_operations_do_no_harm(behind: GatewayBehindDoor) -> None:
     """H19, H20: a C-CANCEL has no response, an N-EVENT-REPORT is answered 0211."""
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+    with nothing_left_behind(behind.gateway), behind.raw_peer() as peer:
         peer.associate()
         send_cancels(peer)
         assert send_event_reports(peer) == [0x0211] * EVENT_REPORTS
@@ -153,40 +157,40 @@ def test_operations_that_wait_in_the_buffer_do_not_outlast_a_stop(tmp_path: Path
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_reset_in_any_state_leaves_nothing(gateway: RunningGateway, state: str) -> None:
+def test_a_reset_in_any_state_leaves_nothing(behind: GatewayBehindDoor, state: str) -> None:
     """H22; in mid data set 6 MB are in a file of their own already."""
-    stored = len(gateway.deliveries())
-    with nothing_left_behind(gateway):
-        peer = RawPeer(gateway.port)
+    stored = len(behind.gateway.deliveries())
+    with nothing_left_behind(behind.gateway):
+        peer = behind.raw_peer()
         STATES[state](peer)
         reset(peer)
-        good_store(gateway.port)
-    assert len(gateway.deliveries()) == stored + 1
+        behind.good_store()
+    assert len(behind.gateway.deliveries()) == stored + 1
 
 
-def test_an_abort_in_mid_data_set_leaves_nothing(gateway: RunningGateway) -> None:
-    stored = len(gateway.deliveries())
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+def test_an_abort_in_mid_data_set_leaves_nothing(behind: GatewayBehindDoor) -> None:
+    stored = len(behind.gateway.deliveries())
+    with nothing_left_behind(behind.gateway), behind.raw_peer() as peer:
         peer.associate()
         peer.send(MID_DATA_SET)
         peer.send(pdu(ABORT, bytes(4)))
         assert peer.read_pdu() == (0, b"")
-    assert len(gateway.deliveries()) == stored
-    eventually(lambda: gateway.closed()[-1].ending == Ending.ABORTED)
+    assert len(behind.gateway.deliveries()) == stored
+    eventually(lambda: behind.gateway.closed()[-1].ending == Ending.ABORTED)
 
 
 def test_release_collision_and_data_after_release_end_the_association(
-    gateway: RunningGateway,
+    behind: GatewayBehindDoor,
 ) -> None:
     """H23, H24."""
-    stored = len(gateway.deliveries())
+    stored = len(behind.gateway.deliveries())
     for late in AFTER_RELEASE.values():
-        with RawPeer(gateway.port) as peer:
+        with behind.raw_peer() as peer:
             peer.associate()
             peer.send(pdu(RELEASE_RQ, bytes(4)) + late)
             assert peer.read_pdu()[0] == RELEASE_RP
             assert peer.read_pdu() == (0, b"")
-    assert len(gateway.deliveries()) == stored
+    assert len(behind.gateway.deliveries()) == stored
 
 
 def test_fragments_without_end_stop_at_the_limit(tmp_path: Path) -> None:

@@ -14,15 +14,13 @@ from load.hostile.catalogue import HOSTILE
 from load.hostile.crowd import Crowd
 from load.hostile.peer import Door, Visit
 from load.hostile.slow import CONNECTS, SLOW_ASSOCIATIONS, open_association, open_crowd, send_slowly
-from tests.edge_gateway.association.authority import Authority
+from tests.edge_gateway.association.both_doors import behind_door
 from tests.edge_gateway.association.raw_peer import good_store
 from tests.edge_gateway.running_gateway import (
     DEADLINE_S,
     RunningGateway,
-    association_threads,
     eventually,
     nothing_left_behind,
-    running_gateway,
 )
 
 SEED = 7
@@ -34,17 +32,9 @@ def visited(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningGateway, Door]]:
     """A gateway that lives through all of them, and its door."""
-    directory = tmp_path_factory.mktemp("visited")
-    tls, settings = None, {}
-    if request.param == "tls":
-        authority = Authority.create(directory / "ca")
-        tls = authority.client(authority)
-        settings = {"tls": authority.gateway_settings("gateway").model_dump()}
     limits = AssociationLimits(request_timeout_s=20.0)
-    with running_gateway(directory / "spool", limits, **settings) as gateway:
-        good_store(gateway.port, tls)
-        eventually(lambda: association_threads() == 0)
-        yield gateway, Door(gateway.port, tls=tls)
+    with behind_door(request.param, tmp_path_factory.mktemp("visited"), limits) as found:
+        yield found.gateway, found.door
 
 
 @pytest.mark.parametrize("key", HOSTILE)

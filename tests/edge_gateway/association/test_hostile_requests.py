@@ -23,7 +23,7 @@ from load.hostile.opening import (
     USER_ITEMS,
     say_noise,
 )
-from load.hostile.peer import Door, Visit
+from load.hostile.peer import Visit
 from load.hostile.raw_peer import (
     ABORT,
     AC,
@@ -42,16 +42,17 @@ from load.hostile.raw_peer import (
     user_information,
 )
 from load.hostile.slow import DRIPPED, drip
+from tests.edge_gateway.association.both_doors import GatewayBehindDoor, behind
 from tests.edge_gateway.association.raw_peer import ended_with_abort, good_store
 from tests.edge_gateway.running_gateway import (
     DEADLINE_S,
-    RunningGateway,
     association_threads,
     eventually,
     nothing_left_behind,
     running_gateway,
 )
 
+__all__ = ["behind"]
 MIB = 1024 * 1024
 INVALID, UNEXPECTED, UNRECOGNIZED = 6, 2, 1
 # What each of the first words is answered with (PS3.8 9.3.8).
@@ -83,18 +84,18 @@ ABORT_REASONS = {
     ],
 )
 def test_nonsense_instead_of_a_request_is_aborted(
-    gateway: RunningGateway, first_bytes: bytes, reason: int
+    behind: GatewayBehindDoor, first_bytes: bytes, reason: int
 ) -> None:
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+    with nothing_left_behind(behind.gateway), behind.raw_peer() as peer:
         peer.send(first_bytes)
-        good_store(gateway.port)
+        behind.good_store()
         ended_with_abort(peer, reason)
 
 
-def test_declared_lengths_take_no_memory(gateway: RunningGateway) -> None:
+def test_declared_lengths_take_no_memory(behind: GatewayBehindDoor) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for kind in (RQ, P_DATA):
-        with RawPeer(gateway.port) as peer:
+        with behind.raw_peer() as peer:
             if kind == P_DATA:
                 peer.associate()
             try:
@@ -104,12 +105,14 @@ def test_declared_lengths_take_no_memory(gateway: RunningGateway) -> None:
             except OSError:
                 pass  # cut off, which is the point
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 * 1024
-    good_store(gateway.port)
+    behind.good_store()
 
 
-def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(gateway: RunningGateway) -> None:
+def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(
+    behind: GatewayBehindDoor,
+) -> None:
     """H8: 128 contexts of 125."""
-    with RawPeer(gateway.port) as peer:
+    with behind.raw_peer() as peer:
         kind, body = peer.associate(contexts=MANY_SYNTAXES)
         assert kind == AC
         assert body.count(FIRST_SYNTAX.encode()) == 128
@@ -120,10 +123,10 @@ def test_16000_transfer_syntaxes_are_read_and_the_first_one_taken(gateway: Runni
     [*((title, RJ) for title in NO_TITLES), *((title, AC) for title in ODD_TITLES)],
 )
 def test_calling_ae_titles_that_are_none_are_rejected(
-    gateway: RunningGateway, title: bytes, kind: int
+    behind: GatewayBehindDoor, title: bytes, kind: int
 ) -> None:
     """H10."""
-    with RawPeer(gateway.port) as peer:
+    with behind.raw_peer() as peer:
         answer, body = peer.associate(calling=title)
         assert answer == kind
         if kind == RJ:
@@ -131,9 +134,9 @@ def test_calling_ae_titles_that_are_none_are_rejected(
 
 
 @pytest.mark.parametrize("length", MAXIMUM_LENGTHS)
-def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int) -> None:
+def test_maximum_lengths_of_peers_are_kept(behind: GatewayBehindDoor, length: int) -> None:
     """H11: whatever the peer can take, no PDU of ours is longer."""
-    with RawPeer(gateway.port) as peer:
+    with behind.raw_peer() as peer:
         answer, _ = peer.associate(user=user_information(length))
         assert answer == (RJ if length in (1, 7) else AC)
         if answer == AC:
@@ -149,11 +152,11 @@ def test_maximum_lengths_of_peers_are_kept(gateway: RunningGateway, length: int)
 
 
 def test_unknown_user_items_are_passed_over_and_odd_windows_negotiated_down(
-    gateway: RunningGateway,
+    behind: GatewayBehindDoor,
 ) -> None:
     """H12, H13, H14: an identity of 60 KB, windows of 0/0 and 65535, items that do not exist."""
     for name, extra in USER_ITEMS.items():
-        with RawPeer(gateway.port) as peer:
+        with behind.raw_peer() as peer:
             kind, body = peer.associate(user=user_information(more=extra))
             assert kind == AC
             narrowed = item(0x53, struct.pack(">HH", 16, 1))
@@ -161,21 +164,24 @@ def test_unknown_user_items_are_passed_over_and_odd_windows_negotiated_down(
             assert peer.store(store_command(), data_set()) == 0
 
 
-def test_a_half_closed_peer_is_let_go(gateway: RunningGateway) -> None:
-    """H21."""
-    with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
-        half_close(peer)
-        assert peer.read_pdu()[0] == AC
-        assert peer.read_pdu() == (0, b"")
+def test_a_half_closed_peer_is_let_go(tmp_path: Path) -> None:
+    """H21, in plain text: Python's TLS socket reads no more once its writing side is closed."""
+    with running_gateway(tmp_path) as gateway:
+        good_store(gateway.port)
+        eventually(lambda: association_threads() == 0)
+        with nothing_left_behind(gateway), RawPeer(gateway.port) as peer:
+            half_close(peer)
+            assert peer.read_pdu()[0] == AC
+            assert peer.read_pdu() == (0, b"")
 
 
-def test_random_bytes_never_stop_the_gateway(gateway: RunningGateway) -> None:
+def test_random_bytes_never_stop_the_gateway(behind: GatewayBehindDoor) -> None:
     """H28; the seed is fixed, so a failure repeats."""
-    visit = Visit(Door(gateway.port), time.monotonic() + DEADLINE_S, random.Random(28))
-    with nothing_left_behind(gateway):
+    visit = Visit(behind.door, time.monotonic() + DEADLINE_S, random.Random(28))
+    with nothing_left_behind(behind.gateway):
         for _ in range(60):
             say_noise(visit)
-    good_store(gateway.port)
+    behind.good_store()
 
 
 def test_idle_connections_are_closed_oldest_first(tmp_path: Path) -> None:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from contracts.events import CustodyState
 from edge_gateway.commitment.request import Reference
 from edge_gateway.receive import Receiver
 from infra.settings import Settings
-from operations.peers import find
 from operations.ports import free_ports
 from tests.edge_gateway.centre_side import Centre, archived
 from tests.edge_gateway.commitment.modality_scu import CT, action_information, ask, listening
@@ -29,6 +22,7 @@ from tests.edge_gateway.gateway_fixtures import (
     start_forwarder,
 )
 from tests.edge_gateway.modality import Modality
+from tests.edge_gateway.orthanc_scu import OrthancScu, orthanc_program
 
 __all__ = ["centre", "modality", "north_settings", "start_forwarder"]
 STUDY = "1.2.826.0.1.3680043.8.498.210"
@@ -78,55 +72,6 @@ def test_a_modality_is_told_after_a_kill_what_the_archive_has(
     assert report.failed == {never_seen: 0x0112}
 
 
-class OrthancScu:
-    """Orthanc as a modality that stores, asks for commitment, and takes the report."""
-
-    def __init__(self, directory: Path, gateway_port: int) -> None:
-        self.dicom_port, self._http_port = free_ports(2)
-        self._configuration = directory / "orthanc.json"
-        self._log = directory / "orthanc.log"
-        self._configuration.write_text(
-            json.dumps(
-                {
-                    "StorageDirectory": str(directory / "orthanc"),
-                    "IndexDirectory": str(directory / "orthanc"),
-                    "DicomAet": "ORTHANC",
-                    "DicomPort": self.dicom_port,
-                    "HttpPort": self._http_port,
-                    "RemoteAccessAllowed": False,
-                    "AuthenticationEnabled": False,
-                    "DicomModalities": {"north": ["NORTH", "127.0.0.1", gateway_port]},
-                }
-            )
-        )
-
-    @contextmanager
-    def running(self, program: str) -> Iterator[OrthancScu]:
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [program, str(self._configuration)], stdout=log, stderr=log, cwd=self._log.parent
-            )
-        try:
-            eventually(self._is_up, "Orthanc answers")
-            yield self
-        finally:
-            process.kill()
-            process.wait()
-
-    def ask(self, path: str, body: object | None = None) -> Any:
-        """The JSON of one request to its REST interface."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self._http_port}{path}", data)
-        with urllib.request.urlopen(request, timeout=90) as answer:
-            return json.loads(answer.read())
-
-    def _is_up(self) -> bool:
-        try:
-            return bool(self.ask("/system"))
-        except OSError:
-            return False
-
-
 def test_orthanc_asks_and_takes_the_report(
     north_settings: Settings,
     modality: Modality,
@@ -134,11 +79,9 @@ def test_orthanc_asks_and_takes_the_report(
     start_forwarder: StartForwarder,
     tmp_path: Path,
 ) -> None:
-    program = find("Orthanc")
-    if program is None:
-        pytest.skip("Orthanc is not installed: apt-get install orthanc")
+    program = orthanc_program()
     (gateway_port,) = free_ports(1)
-    orthanc = OrthancScu(tmp_path, gateway_port)
+    orthanc = OrthancScu(tmp_path, {"north": ("NORTH", gateway_port)})
     settings = with_commitment(north_settings, "ORTHANC", orthanc.dicom_port)
     gateway = settings.gateways["north"].model_copy(update={"dicom_port": gateway_port})
     settings = settings.model_copy(update={"gateways": {"north": gateway}})
