@@ -1,6 +1,6 @@
 """The forwarder process of one gateway: makes its parts, runs it, ends it.
 
-Invariant: one forwarder per spool (forward.lock); it starts with Kafka down and stays up, red and
+Invariant: one forwarder per gateway (forward.lock); it starts with Kafka down and stays up, red and
 trying, whatever Kafka answers, since an exit for good would end delivery until a person comes.
 Must hold no rule about deliveries.
 """
@@ -38,10 +38,13 @@ from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
-from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolReleaser
+from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolSet
+from edge_gateway.spool.spool_set import WorkerReader
 from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.spool_feeds import SpoolFeeds
 from edge_gateway.state import GatewayFacts, StateParts, StateReporter
 from edge_gateway.twin import TwinWatch
+from edge_gateway.workers.count import worker_count
 from infra.broker import KafkaPublisher
 from infra.clock import Clock, SystemClock
 from infra.settings import GatewaySettings, Settings
@@ -74,8 +77,8 @@ def run(settings: Settings, gateway_name: str) -> int:
         identity = _await_identity(gateway, health, clock, stop)
         if identity is None:
             return EXIT_OK
-        with SpoolReleaser(gateway.spool.directory) as releaser:
-            process = ForwardProcess(settings, gateway_name, identity, releaser)
+        with SpoolSet(gateway.spool.directory, workers=worker_count(gateway)) as spools:
+            process = ForwardProcess(settings, gateway_name, identity, spools)
             return process.run(metrics, health, stop)
     finally:
         endpoint.stop()
@@ -89,13 +92,13 @@ class ForwardProcess:
         settings: Settings,
         gateway_name: str,
         identity: GatewayIdentity,
-        releaser: SpoolReleaser,
+        spools: SpoolSet,
     ) -> None:
         self._settings = settings
         self._gateway = settings.gateway(gateway_name)
         self._name = gateway_name
         self._identity = identity
-        self._releaser = releaser
+        self._spools = spools
         self._boot_id = str(uuid.uuid4())
         self._clock = SystemClock()
 
@@ -135,14 +138,7 @@ class ForwardProcess:
         bandwidth = Bandwidth(gateway.forwarding, clock)
         return ForwarderParts(
             progress=progress,
-            feed=SpoolFeed(
-                self._reader(),
-                progress,
-                receipts,
-                recent,
-                health,
-                priorities=Priorities(gateway.forwarding.priorities),
-            ),
+            feed=self._feeds(progress, receipts, recent, health),
             listener=self._listener(progress, health),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
@@ -153,7 +149,7 @@ class ForwardProcess:
                     queue=self._queue(progress),
                     bandwidth=bandwidth,
                     recent=recent,
-                    reader=self._reader(),
+                    spools=self._spools,
                     sender=sender,
                     health=health,
                     clock=clock,
@@ -182,6 +178,20 @@ class ForwardProcess:
             reporter=self._reporter(metrics),
             levels=self._levels(progress, health),
         )
+
+    def _feeds(
+        self,
+        progress: Progress,
+        receipts: ReceiptLedger,
+        recent: RecentDeliveries,
+        health: ForwardHealth,
+    ) -> SpoolFeeds:
+        priorities = Priorities(self._gateway.forwarding.priorities)
+
+        def make(reader: WorkerReader) -> SpoolFeed:
+            return SpoolFeed(reader, progress, receipts, recent, health, priorities=priorities)
+
+        return SpoolFeeds(self._spools, make)
 
     def _listener(self, progress: Progress, health: ForwardHealth) -> CentreListener:
         return CentreListener(
@@ -240,9 +250,8 @@ class ForwardProcess:
     ) -> Retention:
         spool = self._gateway.spool
         return Retention(
-            RetentionParts(progress, receipts, self._reader(), self._releaser, health, self._clock),
+            RetentionParts(progress, receipts, self._spools, health, self._clock),
             RetentionLimits(
-                spool.directory,
                 spool.segment_bytes,
                 self._spool_bytes_max(),
                 spool.hold_s,
@@ -263,9 +272,6 @@ class ForwardProcess:
 
     def _spool_bytes_max(self) -> int:
         return self._gateway.spool.spool_bytes_max or self._identity.spool_bytes_max
-
-    def _reader(self) -> SpoolReader:
-        return SpoolReader(self._gateway.spool.directory)
 
 
 def _await_identity(

@@ -39,7 +39,7 @@ from edge_gateway.progress import BATCH_AGE_S, Progress
 from edge_gateway.publish import Pipeline
 from edge_gateway.receipts import ReceiptPublisher
 from edge_gateway.retention import Retention
-from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.spool_feeds import SpoolFeeds
 from edge_gateway.state import Moment, StateReporter
 from edge_gateway.twin import TwinWatch
 from infra.clock import Clock
@@ -78,7 +78,7 @@ class ForwarderParts:
     """The duties, made by `edge_gateway.forward`."""
 
     progress: Progress
-    feed: SpoolFeed
+    feed: SpoolFeeds
     listener: CentreListener
     custody: CustodyDesk
     requests: RequestDesk
@@ -156,7 +156,7 @@ class Forwarder:
             self._tell_state(looked_at)
         if parts.levels is not None:
             moved |= parts.levels.step()
-        parts.retention.step(parts.feed.position.segment_number)
+        parts.retention.step(parts.feed.is_read)
         self._show()
         self._commit_batch()
         return moved

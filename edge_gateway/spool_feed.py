@@ -1,4 +1,4 @@
-"""Takes the spool's records into the ledger, in order, the live end included.
+"""Takes one spool's records into the ledger, in order, the live end included.
 
 Invariant: a record and the position behind it enter the ledger in one batch, so that none is
 skipped and none counted twice; a fresh ledger is filled from everything that the spool holds.
@@ -14,20 +14,21 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.priorities import NO_PRIORITIES, Priorities
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import AssociationFacts, ReceiptLedger
-from edge_gateway.progress_rows import LedgerEntry, NewDelivery
+from edge_gateway.progress_rows import LedgerEntry, NewDelivery, microseconds
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import (
-    SPOOL_START,
     AssociationClosed,
     AssociationOpened,
     Receipt,
     SpoolCorrupt,
     SpooledDelivery,
     SpoolPosition,
-    SpoolReader,
     SpoolRecord,
+    SpoolSet,
 )
 from edge_gateway.spool.entry import RecordKind, decode_entry, encode_entry
+from edge_gateway.spool.family import FIRST_WORKER
+from edge_gateway.spool.spool_set import WorkerReader
 from infra.telemetry import logger
 
 # One step's share of the spool: some 20 ms, so that nothing else waits long.
@@ -44,7 +45,7 @@ class SpoolFeed:
 
     def __init__(
         self,
-        reader: SpoolReader,
+        reader: WorkerReader,
         progress: Progress,
         receipts: ReceiptLedger,
         recent: RecentDeliveries,
@@ -58,18 +59,20 @@ class SpoolFeed:
         self._recent = recent
         self._health = health
         self._priorities = priorities
+        # Notes of worker 1 bear the names that they have in a gateway of one process.
+        self._suffix = "" if reader.worker == FIRST_WORKER else f":{reader.worker}"
+        self._last_order = 0
         self.has_caught_up = False
         self._is_rebuilding = False
 
     def begin(self) -> None:
         """Goes to where the ledger ends; into a fresh one it takes what was copied forward."""
-        position = self._progress.note(_POSITION)
-        self._is_rebuilding = position is None or bool(self._progress.note(_REBUILDING))
+        position = self._note(_POSITION)
+        self._is_rebuilding = position is None or bool(self._note(_REBUILDING))
         if position is not None:
             self._reader.seek(SpoolPosition(*orjson.loads(position)))
             return
-        self._progress.set_note(_REBUILDING, "yes")
-        self._reader.seek(SPOOL_START)
+        self._set_note(_REBUILDING, "yes")
         for delivery_id in self._reader.remnant_ids():
             try:
                 record = self._reader.remnant(delivery_id)
@@ -102,9 +105,9 @@ class SpoolFeed:
         self.has_caught_up = is_short and not self._reader.is_before_damage
         if self.has_caught_up and self._is_rebuilding:
             self._is_rebuilding = False
-            self._progress.set_note(_REBUILDING, "")
+            self._set_note(_REBUILDING, "")
             # Receipts of long ago were published and went with their segments.
-            self._receipts.settle_before_segment(self.position.segment_number)
+            self._receipts.settle_segments(self._reader.first_segment, self.position.segment_number)
             self._note_position(self.position)
         return bool(records)
 
@@ -146,6 +149,7 @@ class SpoolFeed:
                 received_at=delivery.received_at,
                 has_receipt=is_remnant,
                 priority=self._priorities.of(delivery.calling_ae_title, delivery.sop_class_uid),
+                order=self._order_of(delivery),
             )
         )
         if not is_remnant:
@@ -159,6 +163,14 @@ class SpoolFeed:
                 delivery.received_at,
             )
             self._receipts.open_association(facts, None)
+
+    def _order_of(self, delivery: SpooledDelivery) -> int:
+        """Its place among those of all spools: by time, as accepted within this one.
+
+        A spool's own sequence would put all of a worker that was added later before the others'.
+        """
+        self._last_order = max(self._last_order + 1, microseconds(delivery.received_at))
+        return self._last_order
 
     def _add_receipt(self, receipt: Receipt, segment: int) -> None:
         # Of an association whose opening nobody knows any more, its id is all there is to say.
@@ -175,24 +187,29 @@ class SpoolFeed:
 
     def _note_position(self, position: SpoolPosition) -> None:
         text = orjson.dumps((position.segment_number, position.offset_bytes)).decode()
-        self._progress.set_note(_POSITION, text)
+        self._set_note(_POSITION, text)
 
     def _note_damage(self, problem: SpoolCorrupt) -> None:
-        places = int(self._progress.note(_DAMAGED) or "0") + 1
-        self._progress.set_note(_DAMAGED, str(places))
+        places = int(self._note(_DAMAGED) or "0") + 1
+        self._set_note(_DAMAGED, str(places))
         _LOG.error("a record of the spool has rotted", problem=str(problem), places=places)
-        self._health.note_aside("damaged", f"{places} rotten place(s) in the spool")
+        where = f" of worker {self._reader.worker}" if self._suffix else ""
+        text = f"{places} rotten place(s) in the spool{where}"
+        self._health.note_aside(f"damaged{self._suffix}", text)
+
+    def _note(self, name: str) -> str | None:
+        return self._progress.note(name + self._suffix)
+
+    def _set_note(self, name: str, value: str) -> None:
+        self._progress.set_note(name + self._suffix, value)
 
 
-def facts_of(reader: SpoolReader, entry: LedgerEntry) -> SpooledDelivery:
-    """The whole record of a ledger entry, from the spool. `reader` is one of its own.
-
-    Raises SpoolEntryGone, SpoolCorrupt.
-    """
+def facts_of(spools: SpoolSet, entry: LedgerEntry) -> SpooledDelivery:
+    """The whole record of a ledger entry, from its spool. Raises SpoolEntryGone, SpoolCorrupt."""
     if entry.facts is not None:
         found = decode_entry(RecordKind.DELIVERY, entry.facts)
     else:
-        found = reader.entry_at(entry.location)
+        found = spools.entry_at(entry.location)
     if not isinstance(found, SpooledDelivery) or found.delivery_id != entry.delivery_id:
         raise SpoolCorrupt(f"reading delivery {entry.delivery_id}: another record is there")
     return found

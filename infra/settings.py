@@ -116,7 +116,11 @@ class SpoolSettings(Section):
 
 
 class GatewaySettings(Section):
-    """One edge gateway: its DICOM listener, its spool and its forwarder."""
+    """One edge gateway: its DICOM listener, its spool and its forwarder.
+
+    `workers` are the processes that receive, each with a spool of its own below the spool's
+    directory; every limit is the gateway's, whatever their number.
+    """
 
     site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     ae_title: str = Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -129,6 +133,8 @@ class GatewaySettings(Section):
     allow_plain_text_beyond_loopback: bool = False
     tls: GatewayTls | None = None
     spool: SpoolSettings
+    # None: one for each two cores of the machine, 8 at most.
+    workers: int | None = Field(default=None, ge=1, le=16)
     associations_max: int = Field(default=256, ge=1, le=4096)
     pdu_bytes_max: int = Field(default=256 * 1024, ge=16 * 1024, le=4 * MIB)
     idle_timeout_s: int = Field(default=600, ge=5)
