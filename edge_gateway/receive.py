@@ -23,6 +23,8 @@ from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.confirmation import Confirmations
 from edge_gateway.intake import Intake
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
+from edge_gateway.workers.count import worker_count
+from edge_gateway.workers.left_spools import close_left_spools
 from infra.clock import SystemClock
 from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
@@ -30,7 +32,7 @@ from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_loggi
 _LOG = logger("receive")
 # How long one association's thread may compute while another one waits (Python's own: 5 ms). A
 # peer that floods us with commands would cost its neighbours that at each of their steps.
-_SWITCH_INTERVAL_S = 0.0002
+SWITCH_INTERVAL_S = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,9 @@ class Receiver:
             return Readiness(False, f"nothing is acknowledged, spool broken: {self._spool.broken}")
         if not admission.accepting:
             return Readiness(False, f"refusing new associations: {admission.reason}")
-        gateway = self._gateway
-        admitted = f"{len(gateway.admit)} rule(s)" if gateway.admit else "nobody: admit is empty"
-        return Readiness(
-            True,
-            f"accepting as {gateway.ae_title} on {gateway.bind}:{self.addresses.dicom_port}, "
-            f"{self._exposure}, admitting {admitted}{self._watch.notes() if self._watch else ''}",
-        )
+        notes = self._watch.notes() if self._watch else ""
+        port = self.addresses.dicom_port
+        return Readiness(True, accepting_text(self._gateway, port, self._exposure, notes))
 
     def _update_gauges(self) -> None:
         """Counts that nothing else would push into the metrics; scrapes may overlap."""
@@ -149,8 +147,13 @@ def run(settings: Settings, gateway_name: str) -> int:
     configure_logging(f"receive-{gateway_name}", settings.log_level)
     gateway = settings.gateway(gateway_name)
     check_exposure(gateway)
+    if worker_count(gateway) > 1:
+        from edge_gateway.workers import gateway_process
+
+        return gateway_process.run(settings, gateway_name)
+    close_left_spools(gateway, 1, spool_limits(gateway))
     stop = _stop_on_signals()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
         receiver = Receiver(gateway, spool)
         signal.signal(signal.SIGHUP, lambda *_: receiver.ask_for_reload())
@@ -170,6 +173,15 @@ def run(settings: Settings, gateway_name: str) -> int:
     return EXIT_OK
 
 
+def accepting_text(gateway: GatewaySettings, dicom_port: int, exposure: str, notes: str) -> str:
+    """What readiness says of a port that takes associations."""
+    admitted = f"{len(gateway.admit)} rule(s)" if gateway.admit else "nobody: admit is empty"
+    return (
+        f"accepting as {gateway.ae_title} on {gateway.bind}:{dicom_port}, "
+        f"{exposure}, admitting {admitted}{notes}"
+    )
+
+
 def association_limits(gateway: GatewaySettings) -> AssociationLimits:
     """The limits of the port: the settings' where there is one, else those of the design."""
     return AssociationLimits(
@@ -180,13 +192,13 @@ def association_limits(gateway: GatewaySettings) -> AssociationLimits:
     )
 
 
-def spool_limits(gateway: GatewaySettings) -> SpoolLimits:
-    """The spool's limits from the settings."""
+def spool_limits(gateway: GatewaySettings, workers: int = 1) -> SpoolLimits:
+    """The limits of each of so many spools from the settings: memory is shared out evenly."""
     spool = gateway.spool
     return SpoolLimits(
         segment_bytes=spool.segment_bytes,
         object_in_memory_bytes_max=spool.object_in_memory_bytes_max,
-        memory_bytes_max=spool.memory_bytes_max,
+        memory_bytes_max=spool.memory_bytes_max // workers,
         object_bytes_max=spool.object_bytes_max,
         spool_bytes_max=spool.spool_bytes_max,
         free_bytes_min=spool.free_bytes_min,
