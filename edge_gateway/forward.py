@@ -25,6 +25,7 @@ from edge_gateway.commitment.schema import LEDGER_NAME as COMMITMENT_LEDGER_NAME
 from edge_gateway.commitment.schema import set_aside_if_damaged
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.delivery_queue import DeliveryQueue
+from edge_gateway.drained import DrainedSpools
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
@@ -136,9 +137,10 @@ class ForwardProcess:
         receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
         requests = RequestDesk(gateway_id, progress, clock, metrics)
         bandwidth = Bandwidth(gateway.forwarding, clock)
+        feeds = self._feeds(progress, receipts, recent, health)
         return ForwarderParts(
             progress=progress,
-            feed=self._feeds(progress, receipts, recent, health),
+            feed=feeds,
             listener=self._listener(progress, health),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
@@ -177,6 +179,7 @@ class ForwardProcess:
             commitment=self._commitment(progress, metrics, health),
             reporter=self._reporter(metrics),
             levels=self._levels(progress, health),
+            drained=DrainedSpools(progress, self._spools, feeds, clock),
         )
 
     def _feeds(

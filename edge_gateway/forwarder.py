@@ -32,6 +32,7 @@ from edge_gateway.centre import (
 from edge_gateway.commitment.desk import CommitmentDesk
 from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.custody import CustodyDesk
+from edge_gateway.drained import DrainedSpools
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
@@ -94,6 +95,8 @@ class ForwarderParts:
     # None where nobody may ask for storage commitment.
     commitment: CommitmentDesk | None = None
     reporter: Reporter | None = None
+    # None where there is one spool alone, as in the simulation.
+    drained: DrainedSpools | None = None
     # None where every AE title is answered for the gateway's own disk.
     levels: LevelDesk | None = None
 
@@ -157,6 +160,8 @@ class Forwarder:
         if parts.levels is not None:
             moved |= parts.levels.step()
         parts.retention.step(parts.feed.is_read)
+        if parts.drained is not None:
+            parts.drained.step()
         self._show()
         self._commit_batch()
         return moved

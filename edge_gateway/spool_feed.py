@@ -68,8 +68,8 @@ class SpoolFeed:
     def begin(self) -> None:
         """Goes to where the ledger ends; into a fresh one it takes what was copied forward."""
         position = self._note(_POSITION)
-        self._is_rebuilding = position is None or bool(self._note(_REBUILDING))
-        if position is not None:
+        self._is_rebuilding = not position or bool(self._note(_REBUILDING))
+        if position:
             self._reader.seek(SpoolPosition(*orjson.loads(position)))
             return
         self._set_note(_REBUILDING, "yes")
@@ -110,6 +110,12 @@ class SpoolFeed:
             self._receipts.settle_segments(self._reader.first_segment, self.position.segment_number)
             self._note_position(self.position)
         return bool(records)
+
+    def end(self) -> None:
+        """The spool is gone: the ledger has no place in it any more."""
+        self._reader.close()
+        for name in (_POSITION, _DAMAGED, _REBUILDING):
+            self._set_note(name, "")
 
     def _take(self, record: SpoolRecord) -> None:
         segment = record.location.segment_number

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_gateway.spool import SpoolSet
-from edge_gateway.spool.spool_set import SEGMENTS_EACH, WorkerReader
+from edge_gateway.spool import SpoolPosition, SpoolSet
+from edge_gateway.spool.spool_set import WorkerReader, worker_of
 from edge_gateway.spool_feed import SpoolFeed
 from infra.telemetry import logger
 
@@ -23,6 +23,7 @@ class SpoolFeeds:
     def __init__(self, spools: SpoolSet, make: Callable[[WorkerReader], SpoolFeed]) -> None:
         self._spools = spools
         self._make = make
+        # By worker.
         self._feeds: dict[int, SpoolFeed] = {}
         self.has_caught_up = False
 
@@ -42,11 +43,19 @@ class SpoolFeeds:
 
     def is_read(self, segment: int) -> bool:
         """Whether all of a segment is in the ledger."""
-        feed = self._feeds[segment // SEGMENTS_EACH]
+        feed = self._feeds[worker_of(segment)]
         return segment < feed.position.segment_number
+
+    def position(self, worker: int) -> SpoolPosition:
+        """Everything before it is in the ledger."""
+        return self._feeds[worker].position
+
+    def forget(self, worker: int) -> None:
+        """Its spool is gone: one that comes under its number is read from its start."""
+        self._feeds.pop(worker).end()
 
     def _add(self, worker: int) -> None:
         reader = self._spools.follower(worker)
         feed = self._make(reader)
         feed.begin()
-        self._feeds[reader.first_segment // SEGMENTS_EACH] = feed
+        self._feeds[worker] = feed

@@ -119,7 +119,8 @@ class GatewaySettings(Section):
     """One edge gateway: its DICOM listener, its spool and its forwarder.
 
     `workers` are the processes that receive, each with a spool of its own below the spool's
-    directory; every limit is the gateway's, whatever their number.
+    directory; every limit is the gateway's, whatever their number. None: one for each two cores,
+    8 at most and no more than `spool_bytes_max` has room for.
     """
 
     site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -133,7 +134,6 @@ class GatewaySettings(Section):
     allow_plain_text_beyond_loopback: bool = False
     tls: GatewayTls | None = None
     spool: SpoolSettings
-    # None: one for each two cores of the machine, 8 at most.
     workers: int | None = Field(default=None, ge=1, le=16)
     associations_max: int = Field(default=256, ge=1, le=4096)
     pdu_bytes_max: int = Field(default=256 * 1024, ge=16 * 1024, le=4 * MIB)

@@ -82,13 +82,30 @@ def prepare_directories(
         finally:
             os.close(held)
         for number in range(FIRST_WORKER + 1, workers + 1):
-            layout = SpoolLayout(worker_directory(gateway_directory, number))
-            if read_identity(fs, layout) is None:
-                copy_identity(fs, layout, identity)
+            worker_identity(fs, SpoolLayout(worker_directory(gateway_directory, number)))
     except OSError as error:
         raise translate(error, f"making the spools in {gateway_directory}") from error
     for path in worker_directories(fs, gateway_directory).values():
         require_same_gateway(read_identity(fs, SpoolLayout(path)), identity, path)
+    return identity
+
+
+def worker_identity(fs: FileSystem, layout: SpoolLayout) -> GatewayIdentity:
+    """The gateway's identity, which a further worker's directory carries on return.
+
+    Raises SpoolMismatch where it is another gateway's, or the gateway has none yet.
+    """
+    gateway_directory = layout.directory.parents[1]
+    identity = read_identity(fs, SpoolLayout(gateway_directory))
+    if identity is None:
+        raise SpoolMismatch(
+            f"opening {layout.directory}: {gateway_directory} has no gateway.json",
+            "restore gateway.json from a backup, or move the directory away",
+        )
+    found = read_identity(fs, layout)
+    if found is None:
+        copy_identity(fs, layout, identity)
+    require_same_gateway(found, identity, layout.directory)
     return identity
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_gateway.spool.committer import Committer
 from edge_gateway.spool.entry import AssociationClosed
 from edge_gateway.spool.errors import translate
+from edge_gateway.spool.family import worker_identity
 from edge_gateway.spool.filesystem import CREATE, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import (
@@ -87,7 +88,10 @@ def _open_in(
     fs.make_directory(layout.directory)
     held.callback(os.close, take_lock(layout.receiver_lock, "receiver"))
     layout.make(fs)
-    identity = load_or_mint_identity(fs, layout, place.site, now)
+    if place.directory == place.gateway_directory:
+        identity = load_or_mint_identity(fs, layout, place.site, now)
+    else:
+        identity = worker_identity(fs, layout)
     watermarks = Watermarks(fs, place.gateway_directory, identity, limits)
     mark_descriptor = fs.open(layout.mark, CREATE)
     held.callback(fs.close, mark_descriptor)

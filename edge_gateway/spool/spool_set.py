@@ -8,15 +8,24 @@ but what `SpoolReleaser` does.
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 from edge_gateway.spool.body import SpoolBody
 from edge_gateway.spool.entry import Entry, SpooledDelivery
-from edge_gateway.spool.errors import SpoolEntryGone, SpoolError
+from edge_gateway.spool.errors import (
+    SpoolCorrupt,
+    SpoolEntryGone,
+    SpoolError,
+    SpoolLocked,
+    translate,
+)
 from edge_gateway.spool.family import (
     FIRST_WORKER,
+    FURTHER_DIRECTORY,
     measure_all,
     require_same_gateway,
     worker_directories,
@@ -26,6 +35,7 @@ from edge_gateway.spool.layout import (
     OBJECT_SUFFIX,
     REMNANT_SUFFIX,
     SpoolLayout,
+    take_lock,
 )
 from edge_gateway.spool.limits import FREE_SEGMENTS_MAX, Usage
 from edge_gateway.spool.location import RecordLocation, SpoolPosition, SpoolRecord
@@ -35,11 +45,17 @@ from edge_gateway.spool.release import SpoolReleaser
 
 # A segment's name has ten digits.
 SEGMENTS_EACH = 10**10
+DRAINED_SUFFIX = ".drained"
 
 
 def first_number(worker: int) -> int:
     """What is added to the numbers of a worker's segments; 0 for worker 1."""
     return (worker - FIRST_WORKER) * SEGMENTS_EACH
+
+
+def worker_of(segment: int) -> int:
+    """Whose a segment's number is."""
+    return segment // SEGMENTS_EACH + FIRST_WORKER
 
 
 class WorkerReader(SpoolReader):
@@ -110,6 +126,7 @@ class SpoolSet:
         self._members: dict[int, _Member] = {}
         try:
             self._open(FIRST_WORKER, gateway_directory)
+            self._remove_drained()
             self.look()
         except SpoolError:
             self.close()
@@ -176,10 +193,44 @@ class SpoolSet:
 
     def release_segment(self, number: int, *, free_max: int = FREE_SEGMENTS_MAX) -> None:
         """As `SpoolReleaser.release_segment`; where no worker writes any more none is kept free."""
-        before, local = divmod(number, SEGMENTS_EACH)
-        worker = before + FIRST_WORKER
+        worker = worker_of(number)
         kept_max = free_max if worker <= self._workers else 0
+        local = number - first_number(worker)
         self._members[worker].releaser.release_segment(local, free_max=kept_max)
+
+    def left_workers(self) -> list[int]:
+        """Members whose worker is gone for good: the count is lower."""
+        return [worker for worker in self.workers if worker > self._workers]
+
+    def retire(self, worker: int, position: SpoolPosition) -> bool:
+        """Takes a left member's directory away; False where something is in it that was not read.
+
+        `position`: everything before it is in the ledger, and the caller's promise that nothing of
+        it is needed any more is flushed. Raises SpoolFull or SpoolBroken.
+        """
+        member = self._members[worker]
+        directory = member.layout.directory
+        try:
+            held = take_lock(member.layout.receiver_lock, "receiver")
+        except SpoolLocked:
+            return False
+        try:
+            if self._has_more(worker, position):
+                return False
+            # By another name it is no spool any more, whatever comes between.
+            aside = directory.with_name(directory.name + DRAINED_SUFFIX)
+            fs = self._fs or ReadingAround()
+            fs.rename(directory, aside)
+            fs.flush_directory(directory.parent)
+        except OSError as error:
+            raise translate(error, f"removing {directory}") from error
+        finally:
+            os.close(held)
+        del self._members[worker]
+        member.reader.close()
+        member.releaser.close()
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
 
     def close(self) -> None:
         """Lets go of files and locks."""
@@ -199,6 +250,13 @@ class SpoolSet:
     ) -> None:
         self.close()
 
+    def _remove_drained(self) -> None:
+        """What a kill left of a directory that was being taken away."""
+        further = self.directory / FURTHER_DIRECTORY
+        for name in (self._fs or ReadingAround()).names(further):
+            if name.endswith(DRAINED_SUFFIX):
+                shutil.rmtree(further / name, ignore_errors=True)
+
     def _open(self, worker: int, directory: Path) -> bool:
         """Makes it a member; False where it is not whole yet: it has no identity."""
         reader = SpoolReader(directory, fs=self._fs)
@@ -211,12 +269,26 @@ class SpoolSet:
         self._members[worker] = _Member(SpoolLayout(directory), reader, releaser)
         return True
 
+    def _has_more(self, worker: int, position: SpoolPosition) -> bool:
+        layout, fs = self._members[worker].layout, self._fs or ReadingAround()
+        # What was damaged is kept for a person.
+        if fs.names(layout.objects) or fs.names(layout.damaged):
+            return True
+        reader = self.follower(worker)
+        reader.seek(position)
+        try:
+            return bool(reader.poll(1)) or reader.is_before_damage
+        except SpoolCorrupt:
+            return True
+        finally:
+            reader.close()
+
     def _find(self, location: RecordLocation) -> tuple[_Member, RecordLocation]:
-        before, local = divmod(location.segment_number, SEGMENTS_EACH)
-        member = self._members.get(before + FIRST_WORKER)
+        worker = worker_of(location.segment_number)
+        member = self._members.get(worker)
         if member is None:
-            raise SpoolEntryGone(f"worker {before + FIRST_WORKER} has no spool any more")
-        return member, replace(location, segment_number=local) if before else location
+            raise SpoolEntryGone(f"worker {worker} has no spool any more")
+        return member, _moved(location, -first_number(worker))
 
 
 def _moved(location: RecordLocation, by: int) -> RecordLocation:

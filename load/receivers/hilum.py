@@ -91,25 +91,35 @@ class RunningHilum(ProcessReceiver):
 
 
 @contextmanager
-def run_hilum(directory: Path, spool: Mapping[str, int] = DEFAULTS) -> Iterator[RunningHilum]:
+def run_hilum(
+    directory: Path, spool: Mapping[str, int] = DEFAULTS, *, workers: int | None = None
+) -> Iterator[RunningHilum]:
     """`python -m edge_gateway receive` with settings and a spool of its own below `directory`.
 
-    `spool` sets keys of its spool away from production's defaults.
+    `spool` sets keys of its spool away from production's defaults, `workers` how many processes
+    receive.
     """
     command = [sys.executable, "-m", "edge_gateway", "receive"]
-    with run_gateway("hilum", command, directory, spool) as running:
+    with run_gateway("hilum", command, directory, spool, workers=workers) as running:
         yield running
 
 
 @contextmanager
 def run_gateway(
-    name: str, command: Sequence[str], directory: Path, spool_settings: Mapping[str, int] = DEFAULTS
+    name: str,
+    command: Sequence[str],
+    directory: Path,
+    spool_settings: Mapping[str, int] = DEFAULTS,
+    *,
+    workers: int | None = None,
 ) -> Iterator[RunningHilum]:
     """Runs a program that takes `--settings` and `--gateway` as the receive process does."""
     dicom_port, http_port = free_ports(2)
     spool = directory / "spool"
     tree = _settings(directory, dicom_port, http_port)
     tree["gateways"][GATEWAY]["spool"] = {"directory": str(spool), **spool_settings}
+    if workers is not None:
+        tree["gateways"][GATEWAY]["workers"] = workers
     settings = directory / "settings.toml"
     directory.mkdir(parents=True, exist_ok=True)
     write_private(settings, to_toml(tree))
