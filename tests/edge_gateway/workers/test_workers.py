@@ -16,6 +16,8 @@ import pytest
 from contracts.failures import EXIT_FATAL
 from edge_gateway import status
 from edge_gateway.spool import SpooledDelivery
+from load.hostile.catalogue import HOSTILE
+from load.hostile.crowd import Crowd
 from load.hostile.peer import Door, Visit
 from load.hostile.raw_peer import (
     ABORT,
@@ -42,6 +44,7 @@ from tests.edge_gateway.workers.running_workers import (
 )
 
 SEED = 7
+GOOD_STORES = 3
 ANY = {"calling_ae_title": "*", "network": "127.0.0.0/8"}
 
 
@@ -163,25 +166,25 @@ def test_workers_shake_hands_and_take_renewed_certificates(tmp_path: Path) -> No
                 for n in range(4)
             ]
             assert gateway.counts == {1: 2, 2: 2}
-            first = serial_of(gateway.port, client)
+            first = serials(gateway.port, client)
+            assert len(first) == 1
             authority.issue("gateway")
             gateway.process.ask_for_reload()
-            # Both workers: each of two new connections in turn goes to the other one.
-            eventually(lambda: {serial_of(gateway.port, client) for _ in range(4)} != {first})
-            eventually(lambda: first not in {serial_of(gateway.port, client) for _ in range(4)})
+            eventually(lambda: not first & serials(gateway.port, client))
             for peer in peers:
                 assert peer.store(store_command(), data_set()) == 0
 
 
-def serial_of(port: int, client: ssl.SSLContext) -> object:
-    with RawPeer(port, DEADLINE_S, client) as peer, RawPeer(port, DEADLINE_S, client) as other:
-        seen = []
-        for one in (peer, other):
-            assert isinstance(one.socket, ssl.SSLSocket)
-            certificate = one.socket.getpeercert()
-            assert certificate is not None
-            seen.append(certificate["serialNumber"])
-        return seen[0] if seen[0] == seen[1] else tuple(seen)
+def serials(port: int, client: ssl.SSLContext) -> set[str]:
+    """Of the certificates that two connections at a time are shown, one at each worker."""
+    seen = set()
+    with RawPeer(port, DEADLINE_S, client) as one, RawPeer(port, DEADLINE_S, client) as other:
+        for peer in (one, other):
+            assert isinstance(peer.socket, ssl.SSLSocket)
+            shown = peer.socket.getpeercert()
+            assert shown is not None
+            seen.add(str(shown["serialNumber"]))
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +198,24 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWorkers
 def patient_visit(gateway: RunningWorkers) -> Visit:
     door = Door(gateway.port, answer_timeout_s=DEADLINE_S)
     return Visit(door, time.monotonic() + 2 * DEADLINE_S, random.Random(SEED))
+
+
+@pytest.mark.parametrize("key", ["H1", "H4", "H19", "H22", "H25", "H28"])
+def test_a_good_sender_beside_a_crowd_is_answered_and_no_worker_keeps_anything(
+    crowded: RunningWorkers, key: str
+) -> None:
+    peer = HOSTILE[key]
+    with nothing_left_behind(crowded):
+        crowd = Crowd(peer, Door(crowded.port, answer_timeout_s=DEADLINE_S), SEED)
+        crowd.start()
+        try:
+            for _ in range(GOOD_STORES):
+                good_store(crowded.port)
+            eventually(lambda: crowd.turns >= max(len(peer.acts), peer.threads))
+            good_store(crowded.port)
+        finally:
+            crowd.stop()
+    good_store(crowded.port)
 
 
 def test_2000_connects_keep_nobody_out_of_the_workers(crowded: RunningWorkers) -> None:
