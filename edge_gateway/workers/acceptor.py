@@ -246,6 +246,8 @@ class AcceptorProcess:
             self._watch.stop()
         self._selector.close()
         self._scrapes.bell.close()
+        if self.stop.is_set:
+            self.stop.close()
 
 
 def stop_on_signals(process: AcceptorProcess) -> None:

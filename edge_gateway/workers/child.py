@@ -35,6 +35,8 @@ _LOG = logger("workers")
 # Who served so long begins its back-off anew.
 STABLE_S = 60.0
 MESSAGES_AT_ONCE_MAX = 256
+# More than a worker may have connections: who leaves so many unread stands still.
+UNSAID_MAX = 10_000
 STARTING = Standing("starting", "")
 
 
@@ -90,9 +92,13 @@ class Child:
 
     def say(self, message: Message) -> None:
         """Sends it, now or as soon as the worker reads, in order."""
-        if self.control is not None:
-            self._unsaid.append(encode(message))
-            self.flush()
+        if self.control is None:
+            return
+        self._unsaid.append(encode(message))
+        self.flush()
+        if len(self._unsaid) > UNSAID_MAX and self._process is not None:
+            _LOG.error("worker ended: it does not listen any more", worker=self.number)
+            self._process.kill()
 
     def reload_certificates(self) -> None:
         """It reads the TLS files again."""
