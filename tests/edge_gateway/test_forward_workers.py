@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from contracts.events import CustodyState
 from edge_gateway.spool import FileSystem, Spool, SpoolLimits
-from edge_gateway.spool.family import prepare_directories, worker_directory
+from edge_gateway.spool.family import worker_directory
 from infra.settings import Settings
 from tests.edge_gateway.centre_side import Centre, archived
 from tests.edge_gateway.forwarding import MIB, eventually, forwarder_settings
@@ -38,12 +37,9 @@ class Workers:
 
     def open(self, worker: int) -> Modality:
         """A modality that is served by this worker; its directory is made where it is not."""
-        identity = prepare_directories(
-            FileSystem(), self.directory, "north", worker, datetime.now(UTC)
-        )
-        self.gateway_id = identity.gateway_id
-        path = worker_directory(self.directory, worker)
+        path = self.directory_of(worker)
         spool = Spool.open(path, "north", LIMITS, gateway_directory=self.directory)
+        self.gateway_id = spool.identity.gateway_id
         self._held.callback(spool.close)
         return Modality(spool)
 
