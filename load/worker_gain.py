@@ -28,10 +28,11 @@ _LOADS = (("ct", 1), ("ct", 4), ("ct-small", 1), ("ct-small", 4))
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One time box: objects a second, and CPU seconds of the gateway for a thousand."""
+    """One time box: objects a second; for a thousand of them the gateway's CPU, and flushes."""
 
     rate: float
     cpu_s: float
+    flushes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,13 @@ class Bench:
         options = LeanOptions(
             associations=associations, seconds_max=self._seconds, is_time_box=True
         )
-        before_s = gateway.cpu_s()
+        before_s, flushes = gateway.cpu_s(), gateway.flushes() or 0
         run = send_lean(gateway.target, planned, options)
-        cpu_s = gateway.cpu_s() - before_s
+        cpu_s, flushes = gateway.cpu_s() - before_s, (gateway.flushes() or 0) - flushes
         assert run.acknowledged == len(run.outcomes), "an instance was not taken"
         gateway.clear()
-        return Cost(run.acknowledged / run.seconds, 1000 * cpu_s / run.acknowledged)
+        thousands = run.acknowledged / 1000
+        return Cost(run.acknowledged / run.seconds, cpu_s / thousands, flushes / thousands)
 
 
 def mean(ratios: Sequence[float]) -> float:
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="Of one time box.")
     parser.add_argument("--pairs", type=int, default=5, choices=range(1, 51), metavar="1-50")
     options = parser.parse_args()
-    print("| kind | associations | 1 worker, /s | N workers, /s | ratio | pairs | CPU |")
+    print("| kind | associations | 1 worker, /s | N workers, /s | ratio | pairs | CPU | flushes |")
     with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
         one, several = (
             running.enter_context(run_hilum(Path(directory, str(workers)), workers=workers))
@@ -107,10 +109,11 @@ def _show(kind: str, associations: int, pairs: Sequence[Pair]) -> None:
     one = sum(pair.one.rate for pair in pairs) / len(pairs)
     several = sum(pair.several.rate for pair in pairs) / len(pairs)
     cpu = mean([pair.several.cpu_s / pair.one.cpu_s for pair in pairs])
+    flushes = mean([pair.several.flushes / pair.one.flushes for pair in pairs])
     told = " ".join(f"{ratio:.2f}" for ratio in ratios)
     print(
         f"| {kind} | {associations} | {one:.0f} | {several:.0f} | {mean(ratios):.2f} "
-        f"| {told} | {cpu:.2f} |",
+        f"| {told} | {cpu:.2f} | {flushes:.2f} |",
         flush=True,
     )
 
