@@ -1,4 +1,4 @@
-"""`python -m edge_gateway receive|forward --settings FILE --gateway NAME`: a gateway's processes.
+"""`python -m edge_gateway receive|forward|mirror --settings FILE --gateway NAME`: one process.
 
 Invariant: exit codes are those of contracts.failures (78: a person has to look), and the last
 line on stderr says why. Must hold no logic of its own.
@@ -22,7 +22,7 @@ _LOG = logger("process")
 def main(arguments: list[str] | None = None) -> int:
     """Runs one process to its end and returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m edge_gateway", description=__doc__)
-    parser.add_argument("role", choices=("receive", "forward"))
+    parser.add_argument("role", choices=("receive", "forward", "mirror"))
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
     parser.add_argument("--gateway", required=True, metavar="NAME")
     options = parser.parse_args(arguments)
@@ -54,6 +54,10 @@ def _runner(role: str) -> Callable[[Settings, str], int]:
         from edge_gateway import receive
 
         return receive.run
+    if role == "mirror":
+        from edge_gateway.mirror import process
+
+        return process.run
     from edge_gateway import forward
 
     return forward.run

@@ -1,6 +1,6 @@
-"""The receive process's side of the levels: waits until the forward process confirms a delivery.
+"""The receive process's side of the levels: waits until another process confirms a delivery.
 
-Invariant: a wait ends in time, whatever the forward process does, and only its word for this very
+Invariant: a wait ends in time, whatever that process does, and only its word for this very
 delivery ends it well; nobody who does not wait is held up. Must not read ledger or spool.
 """
 
@@ -19,14 +19,17 @@ from pathlib import Path
 from edge_gateway.bell import Bell
 from edge_gateway.levels import (
     MESSAGE_BYTES_MAX,
+    MIRROR_SOCKET_NAME,
     QUESTIONS_OPEN_MAX,
+    SOCKET_NAME,
+    Level,
     Question,
     connect,
     encode_question,
 )
 from infra.telemetry import logger
 
-# While somebody waits and the forward process is away.
+# While somebody waits and the other process is away.
 CONNECT_AGAIN_S = 0.1
 # The other side forgets a question some time after its end: this many can never be too many there.
 WAITS_MAX = QUESTIONS_OPEN_MAX // 2
@@ -57,8 +60,9 @@ class Confirmations:
     The thread begins with the first question: a gateway that promises its disk alone has none.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, socket_name: str = SOCKET_NAME) -> None:
         self._directory = directory
+        self._socket_name = socket_name
         self._changed = threading.Condition()
         self._waits: dict[str, Wait] = {}
         # Questions that did not fit into the connection yet, in order.
@@ -123,10 +127,10 @@ class Confirmations:
         is_away = False
         while self._await_somebody():
             try:
-                connection = connect(self._directory)
+                connection = connect(self._directory, self._socket_name)
             except OSError as cause:
                 if not is_away:
-                    _LOG.warning("the forward process is away", reason=str(cause))
+                    _LOG.warning("nobody confirms", socket=self._socket_name, reason=str(cause))
                 is_away = True
                 self._stopped.wait(CONNECT_AGAIN_S)
                 continue
@@ -156,7 +160,7 @@ class Confirmations:
                 while self._step(selector, connection):
                     pass
         except OSError as cause:
-            _LOG.warning("the connection to the forward process ended", reason=str(cause))
+            _LOG.warning("a connection ended", socket=self._socket_name, reason=str(cause))
         finally:
             with self._changed:
                 self._connection = None
@@ -225,3 +229,10 @@ class Confirmations:
             # The reading thread sees the end; one that the other side ended has no more to end.
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def confirmations_by_level(directory: Path) -> dict[Level, Confirmations]:
+    """Whom to ask for which level: the forward process, or the one that mirrors."""
+    forwarder = Confirmations(directory)
+    mirror = Confirmations(directory, MIRROR_SOCKET_NAME)
+    return {Level.MIRROR: mirror, Level.KAFKA: forwarder, Level.ARCHIVE: forwarder}

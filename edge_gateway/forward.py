@@ -38,23 +38,23 @@ from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
 from edge_gateway.recent import RecentDeliveries
-from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
-from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolSet
+from edge_gateway.retention import Retention, RetentionLimits, RetentionParts, SegmentNeeds
+from edge_gateway.spool import GatewayIdentity, SpoolSet
 from edge_gateway.spool.spool_set import WorkerReader
 from edge_gateway.spool_feed import SpoolFeed
 from edge_gateway.spool_feeds import SpoolFeeds
+from edge_gateway.spool_identity import await_identity
 from edge_gateway.state import GatewayFacts, StateParts, StateReporter
 from edge_gateway.twin import TwinWatch
 from edge_gateway.workers.count import worker_count
 from infra.broker import KafkaPublisher
-from infra.clock import Clock, SystemClock
-from infra.settings import GatewaySettings, Settings
+from infra.clock import SystemClock
+from infra.settings import Settings
 from infra.telemetry import Metrics, ProcessEndpoint, configure_logging, logger
 
 LEDGER_NAME = "progress.sqlite"
 # As the receiver's: `gateway.bind` is the modalities' network, which has no business there.
 _HTTP_BIND = "127.0.0.1"
-IDENTITY_WAIT_S = 0.5
 # Half of what the payload topic keeps: the archive has the other half to read it.
 REPUBLISH_SHARE = 0.5
 _LOG = logger("forward")
@@ -75,7 +75,7 @@ def run(settings: Settings, gateway_name: str) -> int:
     endpoint = ProcessEndpoint(_HTTP_BIND, gateway.forwarder_http_port, metrics, health.readiness)
     endpoint.start()
     try:
-        identity = _await_identity(gateway, health, clock, stop)
+        identity = await_identity(gateway.spool.directory, health, clock, stop)
         if identity is None:
             return EXIT_OK
         with SpoolSet(gateway.spool.directory, workers=worker_count(gateway)) as spools:
@@ -120,7 +120,7 @@ class ForwardProcess:
             parts = self._parts(progress, sender, metrics, health)
             _LOG.info("forwarding", gateway_id=self._identity.gateway_id, boot_id=self._boot_id)
             keep = timedelta(milliseconds=self._settings.kafka.payload_retention_ms)
-            Forwarder(parts, self._identity.gateway_id, keep * REPUBLISH_SHARE).run(stop)
+            self._forwarder(parts, keep * REPUBLISH_SHARE).run(stop)
             progress.close()
         except (OSError, sqlite3.Error) as cause:
             _LOG.error("stopped", reason=f"the spool's disk refuses: {cause}", next_step="")
@@ -192,9 +192,30 @@ class ForwardProcess:
         priorities = Priorities(self._gateway.forwarding.priorities)
 
         def make(reader: WorkerReader) -> SpoolFeed:
-            return SpoolFeed(reader, progress, receipts, recent, health, priorities=priorities)
+            return SpoolFeed(
+                reader,
+                progress,
+                receipts,
+                recent,
+                health,
+                priorities=priorities,
+                is_whole=self._is_spool_whole,
+            )
 
         return SpoolFeeds(self._spools, make)
+
+    # -- what the forwarder of a mirror does otherwise
+
+    def _forwarder(self, parts: ForwarderParts, republish_after: timedelta) -> Forwarder:
+        return Forwarder(parts, self._identity.gateway_id, republish_after)
+
+    def _is_spool_whole(self) -> bool:
+        return True
+
+    def _segment_needs(self, receipts: ReceiptLedger) -> SegmentNeeds:
+        return receipts
+
+    # -- the parts
 
     def _listener(self, progress: Progress, health: ForwardHealth) -> CentreListener:
         return CentreListener(
@@ -253,7 +274,9 @@ class ForwardProcess:
     ) -> Retention:
         spool = self._gateway.spool
         return Retention(
-            RetentionParts(progress, receipts, self._spools, health, self._clock),
+            RetentionParts(
+                progress, self._segment_needs(receipts), self._spools, health, self._clock
+            ),
             RetentionLimits(
                 spool.segment_bytes,
                 self._spool_bytes_max(),
@@ -275,18 +298,3 @@ class ForwardProcess:
 
     def _spool_bytes_max(self) -> int:
         return self._gateway.spool.spool_bytes_max or self._identity.spool_bytes_max
-
-
-def _await_identity(
-    gateway: GatewaySettings, health: ForwardHealth, clock: Clock, stop: threading.Event
-) -> GatewayIdentity | None:
-    """Whose spool this is, as soon as the receiver has made it; None when asked to stop before."""
-    reader = SpoolReader(gateway.spool.directory)
-    while not stop.is_set():
-        identity = reader.identity()
-        if identity is not None:
-            health.clear("spool")
-            return identity
-        health.impede("spool", "waiting for the gateway's first start, which makes the spool")
-        clock.wait(stop, IDENTITY_WAIT_S)
-    return None

@@ -145,11 +145,13 @@ class Forwarder:
         """Every duty once, none of which waits; whether there is more to do at once."""
         parts = self._parts
         looked_at = parts.clock.now()
+        # What comes into the inbox after the look at the spool may speak of what came there after.
+        heard = parts.listener.inbox.qsize()
         moved = parts.feed.step()
         # First everything that is in the spool, then what is said about it: a fresh ledger must
         # know a delivery before its custody comes by.
         if parts.feed.has_caught_up:
-            moved |= self._hear()
+            moved |= self._hear(heard)
             if parts.commitment is not None:
                 moved |= parts.commitment.step()
         if self._may_speak():
@@ -171,9 +173,9 @@ class Forwarder:
 
     # -- what the centre says
 
-    def _hear(self) -> bool:
+    def _hear(self, items: int) -> bool:
         moved = False
-        for _ in range(INBOX_ITEMS_PER_ROUND):
+        for _ in range(min(items, INBOX_ITEMS_PER_ROUND)):
             try:
                 item = self._parts.listener.inbox.get_nowait()
             except queue.Empty:

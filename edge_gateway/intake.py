@@ -6,11 +6,13 @@ noting costs no more than the note. Must not know how bytes travel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from contracts.identity import DeliveryIds, is_uid
 from edge_gateway import status
 from edge_gateway.confirmation import Confirmations
+from edge_gateway.levels import Level
 from edge_gateway.spool import (
     AssociationOpened,
     Ending,
@@ -36,12 +38,12 @@ class Intake:
         spool: Spool,
         metrics: Metrics,
         clock: Clock,
-        confirmations: Confirmations | None = None,
+        confirmations: Mapping[Level, Confirmations] = MappingProxyType({}),
     ) -> None:
         self.spool = spool
         self.metrics = metrics
         self.clock = clock
-        # None: no level above `disk` can be reached here.
+        # A level that is not in it cannot be reached here.
         self.confirmations = confirmations
         self.ids = DeliveryIds()
 

@@ -1,10 +1,12 @@
-"""What 0x0000 can mean beyond the gateway's disk, and how its two processes speak of it.
+"""What 0x0000 can mean beyond the gateway's disk, and how its processes speak of it.
 
-Invariant: a level is reached only by what is known to have happened: the event acknowledged by
-all replicas in sync, or custody with the same sha256. Must not touch ledger or spool.
+Invariant: a level is reached only by what is known to have happened: the record flushed in the
+mirror, the event acknowledged by all replicas in sync, or custody with the same sha256. Must not
+touch ledger or spool.
 
-The receive process asks, the forward process answers, by whole messages over a socket in the
-spool's directory, whose permissions are the ledger's: whoever may write there is believed anyway.
+The receive process asks, the forward process (level `mirror`: the mirror process) answers, by whole
+messages over a socket in the spool's directory, whose permissions are the ledger's: whoever may
+write there is believed anyway.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from pathlib import Path
 from edge_gateway.progress_rows import DeliveryState
 
 SOCKET_NAME = "levels.socket"
+# The mirror process listens for itself: it answers while the forward process is away.
+MIRROR_SOCKET_NAME = "mirror.socket"
 MESSAGE_BYTES_MAX = 256
 CONNECTIONS_MAX = 64
 # More than there usually are: an association may wait for as many as its window is wide.
@@ -33,6 +37,7 @@ class Level(StrEnum):
     """What has to hold a delivery before its sender is answered 0x0000."""
 
     DISK = "disk"
+    MIRROR = "mirror"
     KAFKA = "kafka"
     ARCHIVE = "archive"
 
@@ -85,13 +90,13 @@ def decode_question(message: bytes) -> Question | None:
         return None
 
 
-def listen(directory: Path) -> socket.socket:
+def listen(directory: Path, name: str = SOCKET_NAME) -> socket.socket:
     """A non-blocking socket that takes questions, in place of one that a former process left.
 
     Raises OSError.
     """
     with _reached_by(directory) as place:
-        fresh = Path(place, f"{SOCKET_NAME}.new")
+        fresh = Path(place, f"{name}.new")
         fresh.unlink(missing_ok=True)
         listening = _socket()
         try:
@@ -99,19 +104,19 @@ def listen(directory: Path) -> socket.socket:
             fresh.chmod(0o600)
             listening.listen(CONNECTIONS_MAX)
             listening.setblocking(False)
-            fresh.replace(Path(place, SOCKET_NAME))
+            fresh.replace(Path(place, name))
         except OSError:
             listening.close()
             raise
     return listening
 
 
-def connect(directory: Path) -> socket.socket:
-    """A connection to the forward process. Raises OSError while it is not there."""
+def connect(directory: Path, name: str = SOCKET_NAME) -> socket.socket:
+    """A connection to the process that answers there. Raises OSError while it is not there."""
     connection = _socket()
     try:
         with _reached_by(directory) as place:
-            connection.connect(f"{place}/{SOCKET_NAME}")
+            connection.connect(f"{place}/{name}")
     except OSError:
         connection.close()
         raise

@@ -120,6 +120,14 @@ class ReceiptLedger:
             (first, before),
         )
 
+    def forget_before_segment(self, segment: int) -> None:
+        """Drops receipts and ended associations of older segments, published or not."""
+        self._run("DELETE FROM receipt WHERE segment < ?", (segment,))
+        self._run(
+            "DELETE FROM association WHERE ending IS NOT NULL AND closed_segment < ?", (segment,)
+        )
+        self._known.clear()
+
     def open_with_receipts(self) -> list[str]:
         """Associations that are still open and have receipts to publish."""
         rows = self._run(

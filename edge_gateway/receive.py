@@ -20,7 +20,7 @@ from edge_gateway.association import (
     TlsCertificates,
 )
 from edge_gateway.commitment.intake import ActionDesk
-from edge_gateway.confirmation import Confirmations
+from edge_gateway.confirmation import confirmations_by_level
 from edge_gateway.intake import Intake
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
 from edge_gateway.workers.count import worker_count
@@ -57,7 +57,7 @@ class Receiver:
         self._gauges_lock = threading.Lock()
         self._flushes = 0
         self.metrics = Metrics()
-        self._confirmations = Confirmations(gateway.spool.directory)
+        self._confirmations = confirmations_by_level(gateway.spool.directory)
         self._admission = Admission(gateway, self._capacity)
         self._listener = Listener(
             (gateway.bind, gateway.dicom_port),
@@ -93,7 +93,8 @@ class Receiver:
     def stop(self) -> None:
         """Stops accepting, lets running C-STOREs finish (10 s at most), closes. Not the spool."""
         # Who waits for a level keeps its copy and comes again; the others finish.
-        self._confirmations.stop()
+        for confirmations in set(self._confirmations.values()):
+            confirmations.stop()
         self._listener.stop()
         self._endpoint.stop()
         if self._watch is not None:

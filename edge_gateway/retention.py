@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
-from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.progress_rows import DeliveryState, LedgerEntry
 from edge_gateway.spool import (
     SpoolCorrupt,
@@ -60,12 +60,20 @@ class RetentionLimits:
     purged_rows_kept: timedelta = PURGED_ROWS_KEPT
 
 
+class SegmentNeeds(Protocol):
+    """What of a segment is needed beside its deliveries."""
+
+    def has_receipts_in(self, segment: int) -> bool: ...
+
+    def has_ends_in(self, segment: int) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionParts:
     """What retention works with."""
 
     progress: Progress
-    receipts: ReceiptLedger
+    receipts: SegmentNeeds
     spools: SpoolSet
     health: ForwardHealth
     clock: Clock

@@ -7,6 +7,8 @@ Must not decide what becomes of a delivery.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 
 from contracts.events import ReceiptEntry, StatusTotal
@@ -52,7 +54,9 @@ class SpoolFeed:
         health: ForwardHealth,
         *,
         priorities: Priorities = NO_PRIORITIES,
+        is_whole: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_whole`: whether the spool has all that the centre may speak of; a mirror may not."""
         self._reader = reader
         self._progress = progress
         self._receipts = receipts
@@ -62,18 +66,21 @@ class SpoolFeed:
         # Notes of worker 1 bear the names that they have in a gateway of one process.
         self._suffix = "" if reader.worker == FIRST_WORKER else f":{reader.worker}"
         self._last_order = 0
+        self._is_whole = is_whole
         self.has_caught_up = False
         self._is_rebuilding = False
 
     def begin(self) -> None:
-        """Goes to where the ledger ends; into a fresh one it takes what was copied forward."""
+        """Goes to where the ledger ends; takes in what was copied forward and is not in it."""
         position = self._note(_POSITION)
         self._is_rebuilding = not position or bool(self._note(_REBUILDING))
         if position:
             self._reader.seek(SpoolPosition(*orjson.loads(position)))
-            return
-        self._set_note(_REBUILDING, "yes")
+        else:
+            self._set_note(_REBUILDING, "yes")
         for delivery_id in self._reader.remnant_ids():
+            if self._progress.find(delivery_id) is not None:
+                continue
             try:
                 record = self._reader.remnant(delivery_id)
             except SpoolCorrupt as problem:
@@ -89,6 +96,7 @@ class SpoolFeed:
 
     def step(self) -> bool:
         """Takes in the next records; whether there were any. Raises OSError of the disk."""
+        is_whole = self._is_whole()
         try:
             records = self._reader.poll(RECORDS_PER_STEP)
         except SpoolCorrupt as problem:
@@ -102,7 +110,7 @@ class SpoolFeed:
             self._note_position(records[-1].following)
         # What stands behind a rotten record is in the spool too, and custody may speak of it.
         is_short = len(records) < RECORDS_PER_STEP
-        self.has_caught_up = is_short and not self._reader.is_before_damage
+        self.has_caught_up = is_whole and is_short and not self._reader.is_before_damage
         if self.has_caught_up and self._is_rebuilding:
             self._is_rebuilding = False
             self._set_note(_REBUILDING, "")

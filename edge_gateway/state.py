@@ -70,7 +70,7 @@ class StateReporter:
     def __init__(self, facts: GatewayFacts, parts: StateParts, interval_s: float) -> None:
         self._facts = facts
         self._parts = parts
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._sent_at: float | None = None
         self._pending: PendingPublication | None = None
 
@@ -79,7 +79,7 @@ class StateReporter:
         now = self._parts.clock.monotonic()
         if self._pending is not None and not self._pending.done():
             return False
-        return self._sent_at is None or now - self._sent_at >= self._interval_s
+        return self._sent_at is None or now - self._sent_at >= self.interval_s
 
     def step(self, moment: Moment) -> None:
         """Publishes the state as of `moment`; a failure is told and tried again at the interval."""

@@ -1,7 +1,7 @@
 """A C-STORE from its command set to its answer: identify, spool, and say what was done.
 
 Invariant: 0x0000 is decided only after the spool's flush of this very record returned, and above
-level `disk` only after the forward process confirmed the level in time; bytes that cannot be
+level `disk` only after another process confirmed the level in time; bytes that cannot be
 understood are durable in quarantine before they are called so; every exception becomes a status.
 Must not know how bytes travel: any engine that speaks DIMSE can stand in front of it.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from contracts.failures import Reason
 from contracts.identity import is_uid
 from edge_gateway import status
-from edge_gateway.confirmation import Wait
+from edge_gateway.confirmation import Confirmations, Wait
 from edge_gateway.levels import Level, Question
 from edge_gateway.scan import HEAD_BYTES_MAX, Unreadable, identifying_uids
 from edge_gateway.spool import (
@@ -184,19 +184,23 @@ class StoreIntake:
         is_kept = self._verdict is status.SUCCESS
         return is_kept and self._association.peer.level is not Level.DISK and not self._is_levelled
 
+    @property
+    def _confirmations(self) -> Confirmations | None:
+        return self._association.intake.confirmations.get(self._association.peer.level)
+
     def _await_level(self) -> None:
-        confirmations = self._association.intake.confirmations
+        confirmations = self._confirmations
         self._note_level(confirmations is not None and confirmations.is_reached(self._question()))
 
     def _ask_level(self) -> None:
-        confirmations = self._association.intake.confirmations
+        confirmations = self._confirmations
         if confirmations is None or self._is_abandoned:
             self._note_level(False)
         else:
             self._wait = confirmations.ask(self._question(), self._when_moved)
 
     def _settle_level(self) -> None:
-        confirmations, wait = self._association.intake.confirmations, self._wait
+        confirmations, wait = self._confirmations, self._wait
         self._wait = None
         assert confirmations is not None and wait is not None
         self._note_level(confirmations.settle(wait))

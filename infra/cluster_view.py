@@ -100,6 +100,15 @@ class ClusterView:
         committed = self._committed(group)
         return {topic: self._topic_lag(topic, committed) for topic in existing}
 
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a group has committed, by partition of one topic."""
+        wire_topic = self._kafka.topic_prefix + topic
+        return {
+            number: offset
+            for (name, number), offset in self._committed(group).items()
+            if name == wire_topic
+        }
+
     def is_rebalancing(self, wire_group: str) -> bool:
         """Whether a group (its name with the prefix) waits for members to join or to be told."""
         with self._asking(f"asking for the state of group {wire_group}") as admin:

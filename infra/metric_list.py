@@ -25,6 +25,9 @@ MetricName = Literal[
     "hilum_spool_flush_total",
     "hilum_spool_deliveries",
     "hilum_spool_oldest_unarchived_seconds",
+    "hilum_mirror_records_total",
+    "hilum_mirror_bytes_total",
+    "hilum_mirror_behind_bytes",
     "hilum_forward_published_total",
     "hilum_forward_published_bytes_total",
     "hilum_forward_republished_total",
@@ -101,6 +104,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "hilum_spool_oldest_unarchived_seconds", "gauge", "age of the oldest unarchived delivery"
     ),
+    Metric("hilum_mirror_records_total", "counter", "records copied into the mirror"),
+    Metric("hilum_mirror_bytes_total", "counter", "bytes of records copied into the mirror"),
+    Metric("hilum_mirror_behind_bytes", "gauge", "bytes of the spool's log not in the mirror yet"),
     Metric("hilum_forward_published_total", "counter", "deliveries whose event was acknowledged"),
     Metric("hilum_forward_published_bytes_total", "counter", "data set bytes published"),
     Metric("hilum_forward_republished_total", "counter", "deliveries sent again", ("cause",)),

@@ -28,6 +28,7 @@ from infra.settings_errors import explain
 from infra.settings_forwarding import ForwardingSettings
 from infra.settings_proofs import ProofSettings
 from infra.settings_section import Section
+from infra.settings_spool import SpoolSettings
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -102,25 +103,12 @@ class GatewayTls(Section):
         return self
 
 
-class SpoolSettings(Section):
-    """The gateway's durable log. None: chosen at first start from what is free (02-gateway)."""
-
-    directory: Path
-    segment_bytes: int = Field(default=256 * MIB, ge=MIB, le=GIB)
-    object_in_memory_bytes_max: int = Field(default=4 * MIB, ge=64 * 1024)
-    memory_bytes_max: int = Field(default=256 * MIB, ge=4 * MIB)
-    object_bytes_max: int = Field(default=4 * GIB, ge=1)
-    spool_bytes_max: int | None = Field(default=None, ge=4 * MIB)
-    free_bytes_min: int | None = Field(default=None, ge=0)
-    hold_s: int = Field(default=24 * 3600, ge=0)
-
-
 class GatewaySettings(Section):
     """One edge gateway: its DICOM listener, its spool and its forwarder.
 
     `workers` are the processes that receive, each with a spool of its own below the spool's
     directory; every limit is the gateway's, whatever their number. None: one for each two cores,
-    8 at most and no more than `spool_bytes_max` has room for.
+    8 at most and no more than `spool_bytes_max` has room for, and one where there is a mirror.
     """
 
     site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -129,6 +117,7 @@ class GatewaySettings(Section):
     dicom_port: int = Field(default=11112, ge=0, le=65_535)
     http_port: int = Field(default=9212, ge=0, le=65_535)
     forwarder_http_port: int = Field(default=9222, ge=0, le=65_535)
+    mirror_http_port: int = Field(default=9202, ge=0, le=65_535)
     # Deny by default: an empty list admits nobody.
     admit: tuple[AdmitRule, ...] = ()
     allow_plain_text_beyond_loopback: bool = False
@@ -151,6 +140,18 @@ class GatewaySettings(Section):
         for number, rule in enumerate(self.admit):
             if rule.certificate and (self.tls is None or self.tls.client_ca_file is None):
                 raise ValueError(f"admit[{number}].certificate needs tls with client_ca_file")
+        return self
+
+    @model_validator(mode="after")
+    def _mirror_is_there(self) -> GatewaySettings:
+        asking = [f"admit[{n}]" for n, rule in enumerate(self.admit) if rule.level == "mirror"]
+        if asking and self.spool.mirror_directory is None:
+            raise ValueError(
+                f"level 'mirror' ({', '.join(asking)}) needs spool.mirror_directory,"
+                " a directory on a second disk"
+            )
+        if self.spool.mirror_directory is not None and (self.workers or 1) > 1:
+            raise ValueError("spool.mirror_directory needs workers = 1: a mirror follows one log")
         return self
 
 

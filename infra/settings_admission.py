@@ -29,5 +29,5 @@ class AdmitRule(Section):
     certificate: tuple[CertificateIdentity, ...] = ()
     associations_max: int = Field(default=64, ge=1, le=256)
     mismatch: Literal["accept", "refuse"] = "accept"
-    level: Literal["disk", "kafka", "archive"] = "disk"
+    level: Literal["disk", "mirror", "kafka", "archive"] = "disk"
     answer_within_ms: int = Field(default=10_000, ge=100, le=10 * MINUTE_MS)

@@ -39,7 +39,7 @@ from operations.packs.adopt import with_adoption
 from operations.send import SendRequest, tls_client
 from operations.send import send as send_inputs
 from operations.status import status as stack_status
-from operations.verify import VerifyOptions
+from operations.verify import VerifyOptions, Way
 from operations.verify import verify as verify_custody
 from operations.where import where as find_where
 
@@ -193,6 +193,9 @@ def verify(
         bool, typer.Option("--adopt", help="First index and announce packs no event names.")
     ] = False,
     wait: Annotated[float, typer.Option(help="Seconds for what is under way.", min=0)] = 120.0,
+    way: Annotated[
+        Way, typer.Option("--from", help="Count in ClickHouse, or read each source itself.")
+    ] = Way.AUTO,
     proofs: Annotated[
         bool, typer.Option("--proofs", help="Check the custody proofs instead.")
     ] = False,
@@ -209,7 +212,7 @@ def verify(
         return answer_verify(context, wait, public_key)
     with engines_of(context) as engines:
         adoption = adopt_packs(engines, tell) if adopt else None
-        verdict = verify_custody(engines, VerifyOptions(wait, rehash), tell)
+        verdict = verify_custody(engines, VerifyOptions(wait, rehash, way), tell)
     if adoption is not None:
         verdict = with_adoption(verdict, adoption)
     if as_json:

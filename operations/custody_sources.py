@@ -6,7 +6,7 @@ from one about another. Contents are (SOP Instance UID, sha256) pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,7 +116,18 @@ def _readable(settings: KafkaSettings, topic: Topic, event_type: type[E]) -> Ite
 
 def bucket(store: ObjectStore, on_pack: Callable[[], None] = lambda: None) -> Bucket:
     """Lists a bucket and reads the manifest of each pack in it."""
-    objects = tuple(store.list("packs/")) + tuple(store.list("quarantine/"))
+    return manifests_of(store, pack_objects(store), on_pack)
+
+
+def pack_objects(store: ObjectStore) -> tuple[StoredObject, ...]:
+    """Every pack that a bucket lists, of both areas."""
+    return tuple(store.list("packs/")) + tuple(store.list("quarantine/"))
+
+
+def manifests_of(
+    store: ObjectStore, objects: Sequence[StoredObject], on_pack: Callable[[], None] = lambda: None
+) -> Bucket:
+    """What the manifests of some packs say."""
     archived: list[ArchivedMember] = []
     quarantined: list[ArchivedMember] = []
     unreadable: list[str] = []
@@ -138,7 +149,7 @@ def bucket(store: ObjectStore, on_pack: Callable[[], None] = lambda: None) -> Bu
                 quarantined.extend(members)
             else:
                 archived.extend(members)
-    return Bucket(objects, tuple(archived), tuple(quarantined), tuple(unreadable))
+    return Bucket(tuple(objects), tuple(archived), tuple(quarantined), tuple(unreadable))
 
 
 def indexed(database: Database) -> set[Content]:

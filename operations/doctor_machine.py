@@ -92,6 +92,8 @@ def _listening(settings: Settings) -> list[int]:
     ports = [consumer.http_port for consumer in settings.consumers.values()]
     for gateway in settings.gateways.values():
         ports += [gateway.dicom_port, gateway.http_port, gateway.forwarder_http_port]
+        if gateway.spool.mirror_directory is not None:
+            ports.append(gateway.mirror_http_port)
     return sorted({port for port in (*ports, settings.schema_registry.port) if port})
 
 

@@ -24,6 +24,7 @@ from infra.settings_admission import AdmitRule
 from infra.settings_commitment import CommitmentPeer
 from operations.doctor_engines import reachable_host
 from operations.findings import Check, Finding, Verdict, judge
+from operations.stack_programs import gateway_processes
 
 ECHO_TIMEOUT_S = 5.0
 # Who we say we are where a rule admits any AE title.
@@ -56,11 +57,8 @@ def process_checks(settings: Settings, up_command: str) -> list[Check]:
     """The checks of every process and peer that the settings name."""
     checks = []
     for name, gateway in settings.gateways.items():
-        ports = (
-            (f"gateway {name}", gateway.http_port),
-            (f"forward {name}", gateway.forwarder_http_port),
-        )
-        checks += [_ready_check(subject, port, up_command) for subject, port in ports]
+        for process, _, port in gateway_processes(name, gateway):
+            checks.append(_ready_check(process.replace("-", " ", 1), port, up_command))
         checks.append(_port_check(name, gateway, up_command))
     for spec in CATALOG:
         port = settings.consumer(spec.name).http_port

@@ -1,4 +1,4 @@
-"""The disk under each gateway's spool: its kind, its room, and what a flush costs on it.
+"""The disks under each spool and its mirror: their kind, their room, what a flush costs there.
 
 Invariant: writes only into a nameless temporary file of PROBE_BYTES_MAX that is gone at the end,
 never into the spool; the probes of several spools go one after the other, as one disk would
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from edge_gateway.mirror.place import lack_of_disk
 from edge_gateway.spool import FileSystem, spool_usage
 from edge_gateway.spool.layout import SpoolLayout, read_identity
 from edge_gateway.spool.limits import DEFAULT_SPOOL_BYTES_MAX, default_free_bytes_min
@@ -37,6 +38,10 @@ SLOW_SHARE = 10
 FULL_SHARE = 0.8
 _NOT_DURABLE = frozenset(("tmpfs", "ramfs", "devtmpfs"))
 _NOT_LOCAL = frozenset(("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "overlay", "9p", "ceph"))
+_SECOND_DISK = (
+    "a directory on a disk that the spool is not on",
+    "mount a second disk and make the directory on it",
+)
 _NO_BARRIERS = frozenset(("nobarrier", "barrier=0"))
 
 
@@ -51,7 +56,7 @@ class FlushFigures:
 
 
 def spool_checks(settings: Settings, up_command: str) -> list[Check]:
-    """One check for each gateway's spool."""
+    """One check for each gateway's spool, and one for its mirror where it has one."""
     one_at_a_time = threading.Lock()
 
     def check(name: str, gateway: GatewaySettings) -> Check:
@@ -63,7 +68,21 @@ def spool_checks(settings: Settings, up_command: str) -> list[Check]:
             lambda: _examine(name, gateway, up_command, one_at_a_time),
         )
 
-    return [check(name, gateway) for name, gateway in settings.gateways.items()]
+    def check_mirror(name: str, gateway: GatewaySettings, directory: Path) -> Check:
+        return Check(
+            f"mirror {name}",
+            "disk",
+            _SECOND_DISK[0],
+            _SECOND_DISK[1],
+            lambda: _examine_mirror(f"mirror {name}", gateway, directory, one_at_a_time),
+        )
+
+    checks = []
+    for name, gateway in settings.gateways.items():
+        checks.append(check(name, gateway))
+        if gateway.spool.mirror_directory is not None:
+            checks.append(check_mirror(name, gateway, gateway.spool.mirror_directory))
+    return checks
 
 
 def flush_figures(directory: Path, size_bytes: int) -> FlushFigures:
@@ -101,15 +120,45 @@ def _examine(
         subject,
         "copies",
         "ok",
-        "one: until the archive has it, what was answered 0000H is on this disk alone",
+        _copies(gateway),
         ("a disk that survives the loss of a drive (RAID 1, or what the array gives)", ""),
     )
     yield from _room(subject, gateway, existing)
-    if not os.access(existing, os.W_OK | os.X_OK):
+    yield from _speeds(subject, existing, one_at_a_time)
+
+
+def _examine_mirror(
+    subject: str, gateway: GatewaySettings, directory: Path, one_at_a_time: threading.Lock
+) -> Iterator[Finding]:
+    spool = gateway.spool
+    if not spool.directory.is_dir():
+        seen = f"{spool.directory} is not there: the gateway never ran here"
+        yield judge(subject, "second disk", "warning", seen, _SECOND_DISK)
+        return
+    lack = lack_of_disk(spool)
+    yield judge(
+        subject, "second disk", "error" if lack else "ok", lack or str(directory), _SECOND_DISK
+    )
+    if not directory.is_dir():
+        return
+    yield _file_system(subject, directory)
+    yield _free_space(subject, gateway, directory, "below which level 'mirror' is refused")
+    yield from _speeds(subject, directory, one_at_a_time)
+
+
+def _copies(gateway: GatewaySettings) -> str:
+    if gateway.spool.mirror_directory is None:
+        return "one: until the archive has it, what was answered 0000H is on this disk alone"
+    waiting = sum(rule.level == "mirror" for rule in gateway.admit)
+    return f"two: the mirror has it a moment later; {waiting} rule(s) answer only then"
+
+
+def _speeds(subject: str, directory: Path, one_at_a_time: threading.Lock) -> Iterator[Finding]:
+    if not os.access(directory, os.W_OK | os.X_OK):
         return
     with one_at_a_time:
         for size_bytes in FLUSHES_PER_S:
-            yield _speed(subject, flush_figures(existing, size_bytes))
+            yield _speed(subject, flush_figures(directory, size_bytes))
 
 
 def _directory(subject: str, directory: Path, existing: Path, up_command: str) -> Finding:
@@ -149,21 +198,10 @@ def _file_system(subject: str, existing: Path) -> Finding:
 
 
 def _room(subject: str, gateway: GatewaySettings, existing: Path) -> Iterator[Finding]:
+    yield _free_space(subject, gateway, existing, "below which the gateway refuses")
     spool = gateway.spool
     room = FileSystem().disk_space(existing)
-    free_min = spool.free_bytes_min
-    if free_min is None:
-        free_min = default_free_bytes_min(room.total_bytes)
-    yield judge(
-        subject,
-        "free_bytes_min",
-        "error" if room.free_bytes <= free_min else "ok",
-        f"{size_text(room.free_bytes)} free of {size_text(room.total_bytes)}",
-        (
-            f"more than {size_text(free_min)}, below which the gateway refuses",
-            f"free space on the disk of {existing}, or lower spool.free_bytes_min",
-        ),
-    )
+    free_min = _free_bytes_min(gateway, room.total_bytes)
     used = spool_usage(spool.directory).bytes if existing == spool.directory else 0
     limit = _spool_bytes_max(gateway, room.free_bytes)
     usable = used + max(0, room.free_bytes - free_min)
@@ -183,6 +221,26 @@ def _room(subject: str, gateway: GatewaySettings, existing: Path) -> Iterator[Fi
             f"spool.spool_bytes_max to {usable}",
         ),
     )
+
+
+def _free_space(subject: str, gateway: GatewaySettings, directory: Path, meaning: str) -> Finding:
+    room = FileSystem().disk_space(directory)
+    free_min = _free_bytes_min(gateway, room.total_bytes)
+    return judge(
+        subject,
+        "free_bytes_min",
+        "error" if room.free_bytes <= free_min else "ok",
+        f"{size_text(room.free_bytes)} free of {size_text(room.total_bytes)}",
+        (
+            f"more than {size_text(free_min)}, {meaning}",
+            f"free space on the disk of {directory}, or lower spool.free_bytes_min",
+        ),
+    )
+
+
+def _free_bytes_min(gateway: GatewaySettings, disk_bytes: int) -> int:
+    given = gateway.spool.free_bytes_min
+    return default_free_bytes_min(disk_bytes) if given is None else given
 
 
 def _spool_bytes_max(gateway: GatewaySettings, free_bytes: int) -> int:

@@ -90,6 +90,8 @@ def show_where(found: Whereabouts) -> None:
         ("gateway", "site", "last word", "not archived", "says"),
         ((g.name, g.site, f"{g.age_s:.0f} s ago", g.unarchived, g.reason) for g in found.gateways),
     )
+    for name, source in found.sources.items():
+        out.print(f"{name}: {escape(source)}", style="dim", soft_wrap=True)
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -114,8 +116,12 @@ def show_verdict(verdict: Verdict) -> None:
         out.print(f"{size_text(verdict.bytes_checked)} read again and re-hashed")
     if verdict.adopted is not None:
         out.print(f"{verdict.adopted} packs adopted that no event named")
+    for name, source in verdict.sources.items():
+        out.print(f"{name}: {escape(source)}", style="dim", soft_wrap=True)
     for reason in (*verdict.reasons, *verdict.bytes_wrong, *verdict.not_adopted):
         out.print(f"[red]not ok[/] {escape(reason)}")
+    for key in verdict.orphans:
+        out.print(f"[yellow]no event names[/] {escape(key)}", soft_wrap=True)
     for sop_instance_uid, content_sha256 in verdict.not_found:
         out.print(f"[red]not found[/] {sop_instance_uid} {content_sha256}")
 

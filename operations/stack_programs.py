@@ -13,7 +13,7 @@ from consumers.catalog import CATALOG
 from contracts.failures import FatalError
 from infra.engines.local import engine_ports, python_environment
 from infra.engines.program import Probe, Program
-from infra.settings import Settings
+from infra.settings import GatewaySettings, Settings
 from operations.stack_files import StackFiles
 
 # Where a consumer that the local settings do not know gets its metrics port from.
@@ -30,18 +30,26 @@ def service_programs(settings: Settings, files: StackFiles) -> list[Program]:
     """Everything that is Hilum itself, in the order of its start."""
     programs = [_registry(settings, files)]
     for name, gateway in settings.gateways.items():
-        for process, role, port in (
-            (f"gateway-{name}", "receive", gateway.http_port),
-            (f"forward-{name}", "forward", gateway.forwarder_http_port),
-        ):
+        for process, role, port in gateway_processes(name, gateway):
             module = ("edge_gateway", role, "--gateway", name)
             programs.append(_python_program(files, process, module, port))
     for name in _consumer_processes(settings):
         port = settings.consumer(name).http_port
         programs.append(_python_program(files, name, ("consumers", name), port))
     # All receivers before the first forwarder: a modality is answered first.
-    order = {"schema": 0, "gateway": 1, "forward": 2}
-    return sorted(programs, key=lambda program: order.get(program.name.split("-")[0], 3))
+    order = {"schema": 0, "gateway": 1, "mirror": 2, "forward": 3}
+    return sorted(programs, key=lambda program: order.get(program.name.split("-")[0], 4))
+
+
+def gateway_processes(name: str, gateway: GatewaySettings) -> list[tuple[str, str, int]]:
+    """Name, role and HTTP port of each process of a gateway."""
+    processes = [
+        (f"gateway-{name}", "receive", gateway.http_port),
+        (f"forward-{name}", "forward", gateway.forwarder_http_port),
+    ]
+    if gateway.spool.mirror_directory is not None:
+        processes.append((f"mirror-{name}", "mirror", gateway.mirror_http_port))
+    return processes
 
 
 def stack_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
@@ -49,8 +57,8 @@ def stack_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
     ports = engine_ports(settings)
     ports["schema-registry"] = (settings.schema_registry.port,)
     for name, gateway in settings.gateways.items():
-        ports[f"gateway-{name}"] = (gateway.dicom_port, gateway.http_port)
-        ports[f"forward-{name}"] = (gateway.forwarder_http_port,)
+        for process, role, port in gateway_processes(name, gateway):
+            ports[process] = (gateway.dicom_port, port) if role == "receive" else (port,)
     for name in _consumer_processes(settings):
         ports[name] = (settings.consumer(name).http_port,)
     return ports

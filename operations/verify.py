@@ -1,34 +1,48 @@
 """`hilum verify`: is every acknowledged image in both archives and both indexes?
 
-Invariant: acknowledged comes from receipts alone, archived from the bucket's own manifests,
-indexed from ClickHouse, replicated from the second site; no source answers for another. The
-headline is `acknowledged_not_found`, and a gateway that does not answer is never called good.
+Invariant: the headline is `acknowledged_not_found`, and a gateway that does not answer is never
+called good. Two ways lead to the counts, and the answer names their sources: each source itself
+(`custody_whole`), and for millions of instances ClickHouse (`custody_index`).
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from contracts.events import GatewayState
 from infra.connect import Engines
 from operations import custody_sources as sources
-from operations.custody_sources import Acknowledgement, ArchivedMember, Bucket, Content
+from operations.custody_index import count_from_index
+from operations.custody_judge import Custody
+from operations.custody_sources import Content
+from operations.custody_whole import count_from_sources
 from operations.rehash import Rehash, rehash_bucket
 
 POLL_S = 1.0
 LISTED_MAX = 100  # of each list in the answer; the counts are always whole
+# Up to so many receipts each source is read itself, which takes some ten seconds.
+RECEIPTS_READ_MAX = 100_000
+
+
+class Way(StrEnum):
+    """Where the counts come from. AUTO: SOURCES for as long as that takes seconds."""
+
+    AUTO = "auto"
+    SOURCES = "sources"
+    INDEX = "index"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How long to wait for what is under way, and whether every byte is read again."""
+    """How long to wait for what is under way, whether every byte is read again, whom to ask."""
 
     wait_s: float = 120.0
     rehash: bool = False
+    way: Way = Way.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +75,15 @@ class Verdict:
     orphan_bytes: int
     redundant_bytes: int
     not_found: tuple[Content, ...] = ()
+    orphans: tuple[str, ...] = ()
     gateways: tuple[SilentGateway, ...] = ()
     unreadable_packs: tuple[str, ...] = ()
     bytes_checked: int | None = None
     bytes_wrong: tuple[str, ...] = ()
     adopted: int | None = None
     not_adopted: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class _Witnesses:
-    """What all sources said in one round."""
-
-    acknowledgements: list[Acknowledgement]
-    primary: Bucket
-    dr: Bucket
-    indexed: set[Content]
-    indexed_dr: set[Content]
-    refused_ids: set[str]
+    reasons: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def verify(
@@ -92,8 +96,9 @@ def verify(
     started_at = datetime.now(UTC)
     deadline = time.monotonic() + options.wait_s
     open_gateways = _wait_for_gateways(engines, started_at, deadline, tell)
+    way = _way(engines, options.way)
     while True:
-        verdict = _compare(engines, started_at, open_gateways)
+        verdict = _compare(engines, way, started_at, open_gateways)
         if verdict.ok or time.monotonic() >= deadline or open_gateways:
             break
         tell(f"{verdict.reasons[0]}; looking again")
@@ -102,6 +107,15 @@ def verify(
         verdict = _with_rehash(verdict, rehash_bucket(engines.primary, tell))
         verdict = _with_rehash(verdict, rehash_bucket(engines.dr, tell))
     return verdict
+
+
+def _way(engines: Engines, wanted: Way) -> Way:
+    if wanted is not Way.AUTO:
+        return wanted
+    # By what the index holds: one that lost its receipts is small, and not asked for them.
+    (row,) = engines.primary.database.query("SELECT count() AS receipts FROM receipt_rows")
+    is_small = int(str(row["receipts"])) <= RECEIPTS_READ_MAX
+    return Way.SOURCES if is_small else Way.INDEX
 
 
 def _wait_for_gateways(
@@ -149,30 +163,18 @@ def _why_not_done(state: GatewayState, started_at: datetime) -> str:
 
 
 def _compare(
-    engines: Engines, started_at: datetime, open_gateways: list[tuple[SilentGateway, int]]
+    engines: Engines,
+    way: Way,
+    started_at: datetime,
+    open_gateways: list[tuple[SilentGateway, int]],
 ) -> Verdict:
-    said = _ask_all(engines)
-    before = [a for a in said.acknowledgements if a.at <= started_at]
-    answered_ok = [a for a in before if a.status == sources.SUCCESS and a.content[1]]
-    acknowledged = {a.content for a in answered_ok}
-    not_ours = _not_acknowledged(said.acknowledgements, started_at)
-    archived = _counted(said.primary.archived, started_at, acknowledged, not_ours)
-    quarantined = _counted(said.primary.quarantined, started_at, acknowledged, not_ours) - archived
-    refused = {a.content for a in answered_ok if a.delivery_id in said.refused_ids}
-    refused -= archived | quarantined
-    replicated = sources.contents(said.dr.archived) & said.indexed_dr & archived
-    not_found = acknowledged - archived - quarantined - refused
-    orphans = _orphans(engines, said.primary)
-    counts = _Counts(
-        acknowledged=len(acknowledged),
-        archived=len(archived),
-        quarantined=len(quarantined),
-        refused=len(refused),
-        indexed=len(said.indexed & archived),
-        replicated=len(replicated),
-        not_found=len(not_found),
+    found = (
+        count_from_index(engines, started_at)
+        if way is Way.INDEX
+        else (count_from_sources(engines, started_at))
     )
-    reasons = _reasons(counts, open_gateways, said)
+    counts = found.counts
+    reasons = _reasons(found, open_gateways)
     return Verdict(
         ok=not reasons,
         started_at=started_at,
@@ -183,89 +185,29 @@ def _compare(
         indexed=counts.indexed,
         replicated=counts.replicated,
         acknowledged_not_found=counts.not_found,
-        deliveries=len(answered_ok),
+        deliveries=counts.deliveries,
         in_flight=sum(in_flight for _, in_flight in open_gateways),
-        conflicts=sources.conflict_count(engines.primary.database),
-        orphan_objects=len(orphans),
-        orphan_bytes=sum(orphans.values()),
-        redundant_bytes=redundant_bytes(said.primary.archived),
-        not_found=tuple(sorted(not_found)[:LISTED_MAX]),
+        conflicts=found.conflicts,
+        orphan_objects=len(found.orphans),
+        orphan_bytes=sum(found.orphans.values()),
+        redundant_bytes=found.redundant_bytes,
+        not_found=found.not_found[:LISTED_MAX],
+        orphans=tuple(sorted(found.orphans))[:LISTED_MAX],
         gateways=tuple(gateway for gateway, _ in open_gateways),
-        unreadable_packs=(said.primary.unreadable + said.dr.unreadable)[:LISTED_MAX],
+        unreadable_packs=(found.unreadable + found.unreadable_dr)[:LISTED_MAX],
         reasons=reasons,
+        sources=found.sources,
     )
 
 
-def _ask_all(engines: Engines) -> _Witnesses:
-    # The order matters: what a later source has, an earlier one may lack without fault, so the
-    # receipts (the claim) are read before the places where the images must be.
-    acknowledgements = sources.acknowledgements(engines.settings.kafka)
-    return _Witnesses(
-        acknowledgements=acknowledgements,
-        primary=sources.bucket(engines.primary.object_store),
-        dr=sources.bucket(engines.dr.object_store),
-        indexed=sources.indexed(engines.primary.database),
-        indexed_dr=sources.indexed(engines.dr.database),
-        refused_ids={i for _, i in sources.refused_deliveries(engines.settings.kafka) if i},
-    )
-
-
-def _not_acknowledged(said: list[Acknowledgement], started_at: datetime) -> set[str]:
-    """Deliveries that were answered with a failure, or only after the start."""
-    return {a.delivery_id for a in said if a.status != sources.SUCCESS or a.at > started_at}
-
-
-def _counted(
-    members: Iterable[ArchivedMember],
-    started_at: datetime,
-    acknowledged: set[Content],
-    not_ours: set[str],
-) -> set[Content]:
-    """The contents that a bucket holds as of the start.
-
-    What was answered with a failure (kept in quarantine all the same) or came after the start is
-    left out, unless the same content was also acknowledged before; what nobody ever acknowledged
-    stays in and makes the counts disagree, because nothing may appear that was not received.
-    """
-    return {
-        m.content
-        for m in members
-        if m.content in acknowledged
-        or (m.delivery_id not in not_ours and m.received_at <= started_at)
-    }
-
-
-def _orphans(engines: Engines, bucket: Bucket) -> dict[str, int]:
-    named = sources.named_objects(engines.settings.kafka)
-    return {o.key: o.size_bytes for o in bucket.objects if o.key not in named}
-
-
-def redundant_bytes(members: Iterable[ArchivedMember]) -> int:
-    """What contents take beyond their first copy."""
-    copies: dict[Content, list[int]] = defaultdict(list)
-    for member in members:
-        copies[member.content].append(member.size_bytes)
-    return sum(sum(sizes[1:]) for sizes in copies.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    acknowledged: int
-    archived: int
-    quarantined: int
-    refused: int
-    indexed: int
-    replicated: int
-    not_found: int
-
-
-def _reasons(
-    counts: _Counts, open_gateways: list[tuple[SilentGateway, int]], said: _Witnesses
-) -> tuple[str, ...]:
-    kept = counts.archived + counts.quarantined + counts.refused
+def _reasons(found: Custody, open_gateways: list[tuple[SilentGateway, int]]) -> tuple[str, ...]:
+    counts = found.counts
     checks = (
         (counts.not_found, f"{counts.not_found} acknowledged and not found"),
-        (counts.acknowledged != kept, f"{counts.acknowledged} acknowledged, {kept} kept"),
+        (
+            counts.acknowledged != counts.kept,
+            f"{counts.acknowledged} acknowledged, {counts.kept} kept",
+        ),
         (counts.refused, f"{counts.refused} refused: see `hilum dlq list`"),
         (
             counts.indexed != counts.archived,
@@ -275,11 +217,11 @@ def _reasons(
             counts.replicated != counts.archived,
             f"{counts.archived} archived, {counts.replicated} replicated",
         ),
-        (said.primary.unreadable, f"{len(said.primary.unreadable)} packs without a manifest"),
-        (said.dr.unreadable, f"{len(said.dr.unreadable)} packs without a manifest at DR"),
+        (found.unreadable, f"{len(found.unreadable)} packs without a manifest"),
+        (found.unreadable_dr, f"{len(found.unreadable_dr)} packs without a manifest at DR"),
     )
     gateways = [f"gateway {gateway.name}: {gateway.reason}" for gateway, _ in open_gateways]
-    return tuple(gateways + [text for is_wrong, text in checks if is_wrong])
+    return (*gateways, *found.faults, *(text for is_wrong, text in checks if is_wrong))
 
 
 def _with_rehash(verdict: Verdict, rehash: Rehash) -> Verdict:

@@ -6,11 +6,13 @@ last word and that word's age, never guessed at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from contracts.events import GatewayState
+from contracts.topics import GATEWAY_STATE
 from infra.connect import Engines
 from infra.seams import Database
 from operations.custody_sources import gateway_states
@@ -48,6 +50,7 @@ class Whereabouts:
     complete: int
     states: dict[str, dict[str, Any]]
     gateways: tuple[GatewayWord, ...]
+    sources: Mapping[str, str]
 
     @property
     def ok(self) -> bool:
@@ -69,6 +72,12 @@ def where(engines: Engines, key: str) -> Whereabouts:
         complete=sum(_is_complete(row) for row in rows),
         states={state: _summary(rows, f"{state}_at") for state in STATES},
         gateways=tuple(_words(gateway_states(engines.settings.kafka))),
+        sources={
+            "deliveries": (
+                f"ClickHouse {engines.primary.name}: {engines.primary.database.name}.deliveries"
+            ),
+            "gateways": f"topic {GATEWAY_STATE.name}, each gateway's last word",
+        },
     )
 
 

@@ -59,6 +59,14 @@ class FileSystem:
     def size_bytes(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
 
+    def is_named(self, descriptor: int, path: Path) -> bool:
+        """Whether `path` is still this very file: not deleted, not another disk's."""
+        try:
+            named = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(named, os.fstat(descriptor))
+
     def read_at(self, descriptor: int, length_bytes: int, offset_bytes: int) -> bytes:
         """Up to `length_bytes`; fewer only at the end of the file."""
         data = os.pread(descriptor, length_bytes, offset_bytes)

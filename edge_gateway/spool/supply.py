@@ -20,6 +20,7 @@ from edge_gateway.spool.filesystem import CREATE_NEW, WRITE, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import SEGMENT_SUFFIX, TEMPORARY_SUFFIX, SpoolLayout
 from edge_gateway.spool.limits import MIB, RETRY_DELAY_S, SpoolLimits
+from edge_gateway.spool.location import NO_SEGMENT
 from edge_gateway.spool.segment import SegmentHeader
 
 # Flushed in steps, so that filling never piles up a second's worth of writes before a commit.
@@ -136,27 +137,46 @@ class SegmentSupply:
 def lay_segment(
     fs: FileSystem, layout: SpoolLayout, limits: SpoolLimits, number: int
 ) -> LaidSegment:
-    """On return segment `number` is empty, at its full length, and flushed with its name.
+    """Segment `number` in a new life, as `lay_out` leaves it; the generation is a new one."""
+    return lay_out(
+        fs, layout, SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
+    )
+
+
+def lay_out(fs: FileSystem, layout: SpoolLayout, header: SegmentHeader) -> LaidSegment:
+    """On return this segment is empty, at its full length, and flushed with its name.
 
     A free segment of the right length is recycled: the generation in its new header makes every
     old record in it foreign. Raises OSError and leaves no half-filled file behind.
     """
-    source = _recyclable(fs, layout, limits.segment_bytes)
+    source = _recyclable(fs, layout, header.segment_bytes)
     if source is None:
-        source = layout.free / f"{number:010d}{TEMPORARY_SUFFIX}"
-        _fill_with_zeros(fs, source, limits.segment_bytes)
-    header = SegmentHeader(number, secrets.randbits(63) | 1, limits.segment_bytes)
+        source = layout.free / f"{header.number:010d}{TEMPORARY_SUFFIX}"
+        _fill_with_zeros(fs, source, header.segment_bytes)
     descriptor = fs.open(source, WRITE)
     with ExitStack() as unless_laid:
         unless_laid.callback(fs.close, descriptor)
         fs.write_at(descriptor, [header.pack()], 0)
         fs.flush(descriptor)
-        fs.rename(source, layout.segment(number))
+        fs.rename(source, layout.segment(header.number))
         # The new name first: a segment under both names would be recovered, under none lost.
         fs.flush_directory(layout.segments)
         fs.flush_directory(layout.free)
         unless_laid.pop_all()
     return LaidSegment(descriptor, header)
+
+
+def fill_blank(fs: FileSystem, layout: SpoolLayout, segment_bytes: int) -> None:
+    """On return a free segment of this length is there, for `lay_out` to take.
+
+    Raises OSError and leaves no half-filled file behind.
+    """
+    if _recyclable(fs, layout, segment_bytes) is not None:
+        return
+    source = layout.free / f"{NO_SEGMENT:010d}{TEMPORARY_SUFFIX}"
+    _fill_with_zeros(fs, source, segment_bytes)
+    fs.rename(source, layout.free_segment(NO_SEGMENT))
+    fs.flush_directory(layout.free)
 
 
 def _recyclable(fs: FileSystem, layout: SpoolLayout, segment_bytes: int) -> Path | None:

@@ -43,6 +43,16 @@ class SegmentTail:
         self._last_sequence = scan.last_sequence
 
     @property
+    def descriptor(self) -> int:
+        """Of the open file."""
+        return self._descriptor
+
+    @property
+    def last_sequence(self) -> int:
+        """Of the last record; 0 where there is none."""
+        return self._last_sequence
+
+    @property
     def room_bytes(self) -> int:
         return self.header.segment_bytes - BLOCK_BYTES - self.end_bytes
 

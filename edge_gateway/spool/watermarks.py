@@ -20,6 +20,7 @@ from edge_gateway.spool.limits import (
     SEGMENTS_MIN,
     Admission,
     SpoolLimits,
+    Usage,
     default_free_bytes_min,
 )
 from edge_gateway.spool.supply import SegmentSupply
@@ -89,13 +90,8 @@ class Watermarks:
     def _ask_disk(self) -> Admission:
         usage = measure_all(self._fs, self._directory)
         self._counted_bytes, self._taken_bytes = usage.bytes, 0
-        if usage.bytes >= self.spool_bytes_max:
-            text = f"spool full: {usage.bytes} of {self.spool_bytes_max} bytes are taken"
-            return Admission(False, text)
-        if usage.disk_free_bytes <= self.free_bytes_min:
-            text = f"disk full: {usage.disk_free_bytes} bytes free, {self.free_bytes_min} kept back"
-            return Admission(False, text)
-        return Admission(True, "")
+        text = lack_of_room(usage, self.spool_bytes_max, self.free_bytes_min)
+        return Admission(not text, text)
 
     def _require_sense(self, limits: SpoolLimits) -> None:
         if limits.segment_bytes < SEGMENT_BYTES_MIN or limits.segment_bytes % 4096:
@@ -109,3 +105,12 @@ class Watermarks:
                 f" segments of {limits.segment_bytes}",
                 "lower segment_bytes, raise spool_bytes_max, or give the spool a larger disk",
             )
+
+
+def lack_of_room(usage: Usage, spool_bytes_max: int, free_bytes_min: int) -> str:
+    """Which of both watermarks is reached; '' where there is room."""
+    if usage.bytes >= spool_bytes_max:
+        return f"spool full: {usage.bytes} of {spool_bytes_max} bytes are taken"
+    if usage.disk_free_bytes <= free_bytes_min:
+        return f"disk full: {usage.disk_free_bytes} bytes free, {free_bytes_min} kept back"
+    return ""

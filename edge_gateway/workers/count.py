@@ -16,7 +16,12 @@ BY_CORES_MAX = 8
 
 
 def worker_count(gateway: GatewaySettings) -> int:
-    """The setting, or one for each two cores that this process may use, 1 to 8."""
+    """The setting, or one for each two cores that this process may use, 1 to 8.
+
+    One where a mirror follows the spool: it follows one log.
+    """
     if gateway.workers is not None:
         return gateway.workers
+    if gateway.spool.mirror_directory is not None:
+        return 1
     return max(1, min(BY_CORES_MAX, len(os.sched_getaffinity(0)) // CORES_EACH))

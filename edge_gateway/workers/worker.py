@@ -22,7 +22,7 @@ from edge_gateway.association.connection import Connection
 from edge_gateway.association.log_budget import LogBudget
 from edge_gateway.association.serving import Serving as Connections
 from edge_gateway.commitment.intake import ActionDesk
-from edge_gateway.confirmation import Confirmations
+from edge_gateway.confirmation import confirmations_by_level
 from edge_gateway.intake import Intake
 from edge_gateway.receive import SWITCH_INTERVAL_S, spool_limits
 from edge_gateway.spool import Spool
@@ -93,7 +93,7 @@ class Worker:
         self._control = control
         self._rules = gateway.admit
         self._metrics = RelayedMetrics()
-        self._confirmations = Confirmations(root)
+        self._confirmations = confirmations_by_level(root)
         certificates = TlsCertificates(gateway.tls) if gateway.tls else None
         self._watch = CertificateWatch(certificates) if certificates else None
         clock = SystemClock()
@@ -141,7 +141,8 @@ class Worker:
         with self._lock:
             for served in self._served.values():
                 served.gate.answer(None)
-        self._confirmations.stop()
+        for confirmations in set(self._confirmations.values()):
+            confirmations.stop()
         self._connections.finish()
         if self._watch is not None:
             self._watch.stop()

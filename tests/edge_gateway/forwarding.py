@@ -60,8 +60,10 @@ def forwarder_settings(settings: Settings, **gateway: object) -> Settings:
     for site in ("primary", "dr"):
         tree[site]["object_store"]["secret_key"] = "not-used-here"
         tree[site]["clickhouse"].pop("password", None)
+    ports = free_ports(2)
     changes: dict[str, Any] = {
-        "forwarder_http_port": free_ports(1)[0],
+        "forwarder_http_port": ports[0],
+        "mirror_http_port": ports[1],
         "state_interval_s": 0.5,
         "spool": {"segment_bytes": SEGMENT_BYTES, "free_bytes_min": 0},
     }
@@ -71,23 +73,25 @@ def forwarder_settings(settings: Settings, **gateway: object) -> Settings:
 
 
 class ForwarderProcess:
-    """`python -m edge_gateway forward` of gateway north."""
+    """`python -m edge_gateway forward` of gateway north, or the role `mirror`."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    def __init__(self, settings: Settings, directory: Path, role: str = "forward") -> None:
         self.settings = settings
-        self.port = settings.gateways["north"].forwarder_http_port
+        north = settings.gateways["north"]
+        self.port = north.mirror_http_port if role == "mirror" else north.forwarder_http_port
+        self._role = role
         self._file = directory / f"settings-{self.port}.toml"
         tree = json.loads(settings.model_dump_json(exclude_none=True))
         for site in ("primary", "dr"):
             tree[site]["object_store"]["secret_key"] = "not-used-here"
             tree[site]["clickhouse"].pop("password", None)
         self._file.write_text(to_toml(tree))
-        self._log = directory / f"forward-{self.port}.log"
+        self._log = directory / f"{role}-{self.port}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ForwarderProcess:
         with self._log.open("ab") as log:
-            role = ("-m", "edge_gateway", "forward", "--gateway", "north")
+            role = ("-m", "edge_gateway", self._role, "--gateway", "north")
             self.process = subprocess.Popen(
                 [sys.executable, *role, "--settings", str(self._file)],
                 cwd=ROOT,

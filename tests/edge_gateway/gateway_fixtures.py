@@ -6,6 +6,7 @@ Invariant: every process that a test started is gone when it ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,29 @@ def centre(north_settings: Settings, modality: Modality) -> Iterator[Centre]:
 @pytest.fixture
 def start_forwarder(tmp_path: Path) -> Iterator[StartForwarder]:
     """Starts forwarders that are killed at the end of the test."""
+    with processes_of(tmp_path, "forward") as start:
+        yield start
+
+
+@pytest.fixture
+def start_mirror(tmp_path: Path) -> Iterator[StartForwarder]:
+    """Starts mirror processes that are killed at the end of the test."""
+    with processes_of(tmp_path, "mirror") as start:
+        yield start
+
+
+@contextmanager
+def processes_of(directory: Path, role: str) -> Iterator[StartForwarder]:
+    """Starts processes of gateway north; those that live at the end of the block are killed."""
     started: list[ForwarderProcess] = []
 
     def start(settings: Settings) -> ForwarderProcess:
-        process = ForwarderProcess(settings, tmp_path)
+        process = ForwarderProcess(settings, directory, role)
         started.append(process)
         return process.start()
 
-    yield start
-    for process in started:
-        process.end()
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.end()

@@ -204,7 +204,7 @@ def test_other_bytes_are_not_confirmed(
         assert waiting.end() is False
 
 
-@pytest.mark.parametrize("message", [b"what?", b"d1 sha archive", b"d1 sha mirror 5", b"\xff" * 99])
+@pytest.mark.parametrize("message", [b"what?", b"d1 sha archive", b"d1 sha paper 5", b"\xff" * 99])
 def test_what_is_no_question_ends_its_connection_and_nothing_else(
     tmp_path: Path, progress: Progress, message: bytes
 ) -> None:

@@ -46,7 +46,8 @@ def gateway_of(settings: Settings) -> Iterator[RunningGateway]:
     """The receive side over the spool that the settings' forwarder reads."""
     north = settings.gateways["north"]
     rules = [one.model_dump(mode="json") for one in north.admit]
-    spool = {"segment_bytes": MIB}
+    mirror = ("mirror_directory", "mirror_may_share_disk")
+    spool = {"segment_bytes": MIB} | {name: getattr(north.spool, name) for name in mirror}
     with running_gateway(north.spool.directory, admit=rules, spool=spool) as gateway:
         yield gateway
 
@@ -167,7 +168,8 @@ def test_kafka_is_refused_while_the_topics_keep_one_copy(
 @pytest.mark.parametrize(
     ("level", "problem"),
     [
-        ("mirror", "admit.0.level: Input should be 'disk', 'kafka' or 'archive'"),
+        ("mirror", r"level 'mirror' \(admit\[0\]\) needs spool.mirror_directory"),
+        ("paper", "admit.0.level: Input should be 'disk', 'mirror', 'kafka' or 'archive'"),
         ("kafka", "needs kafka.min_insync_replicas of 2 or more"),
     ],
 )

@@ -140,6 +140,29 @@ GATEWAY_ROWS: tuple[Row, ...] = (
             "::test_exactly_what_no_archive_has_is_named_after_a_disk_was_lost",
             "tests/faults/cluster/test_spool_lost.py"
             "::test_what_was_answered_at_level_kafka_outlives_the_disk_and_a_broker",
+            "tests/faults/test_mirror_takes_over.py"
+            "::test_what_the_mirror_has_is_published_from_it_after_the_first_disk_was_lost",
+        ),
+    ),
+    Row(
+        "49",
+        "gateway's second disk missing, broken, hung, killed or without power",
+        "0xA700 at level mirror alone; what it confirmed is on it",
+        tests=(
+            "tests/edge_gateway/mirror/test_mirror_level.py"
+            "::test_without_the_second_disk_only_who_asked_for_it_is_refused",
+            "tests/edge_gateway/mirror/test_mirror_level.py"
+            "::test_a_second_disk_that_breaks_refuses_until_it_is_sound",
+            "tests/edge_gateway/mirror/test_mirror_level.py"
+            "::test_a_second_disk_that_hangs_holds_up_nobody_else",
+            "tests/edge_gateway/mirror/test_mirror_kill.py"
+            "::test_a_killed_follower_loses_nothing_it_confirmed",
+            "tests/edge_gateway/mirror/test_mirror_power_loss.py"
+            "::test_no_power_loss_of_the_mirror_loses_what_it_confirmed",
+        ),
+        soak=(
+            "tests/edge_gateway/mirror/test_mirror_kill.py"
+            "::test_three_hundred_kills_lose_nothing_confirmed",
         ),
     ),
 )

@@ -17,6 +17,7 @@ from consumers.part10 import part10_head
 from contracts.events import PackArchived
 from contracts.pack_records import COLLECTED_PREFIX, collected_key
 from infra.seams import StoreSite
+from operations.custody_judge import redundant_bytes
 from operations.custody_sources import bucket
 from operations.packs.collect import Collected, collect
 from operations.packs.fetch import fetch
@@ -25,7 +26,6 @@ from operations.packs.survey import listed_packs
 from operations.packs.whole import read_whole, sha256_of_key
 from operations.rehash import rehash_bucket
 from operations.replay.rebuild import RebuildOptions, drop_kept, rebuild
-from operations.verify import redundant_bytes
 from tests.consumers.damage import overwrite_object, remove_object
 from tests.consumers.story import Delivery
 from tests.consumers.world import World, member_of

@@ -230,6 +230,25 @@ def test_watermarks_that_cannot_be_kept_are_told(offline: Settings, tmp_path: Pa
     assert seen["spool north", "spool_bytes_max"].verdict == "warning"
 
 
+def test_a_mirror_is_looked_at_on_a_disk_of_its_own(offline: Settings, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    places = {"directory": first, "mirror_directory": second}
+    spool = offline.gateways["north"].spool.model_copy(update=places)
+    seen = found(gateway_tree(offline, spool=spool))
+    assert "mount the second disk" in seen["mirror north", "second disk"].seen
+    assert seen["mirror north", "readyz"].verdict == "error"
+    assert seen["spool north", "copies"].seen.startswith("two")
+    second.mkdir()
+    seen = found(gateway_tree(offline, spool=spool))
+    assert "same file system" in seen["mirror north", "second disk"].seen
+    allowed = spool.model_copy(update={"mirror_may_share_disk": True})
+    seen = found(gateway_tree(offline, spool=allowed))
+    assert seen["mirror north", "second disk"].verdict == "ok"
+    assert seen["mirror north", "flush of 4.0 KiB"].seen.startswith("median")
+    assert not list(second.iterdir())
+
+
 def test_the_flush_probe_leaves_nothing(tmp_path: Path) -> None:
     figures = flush_figures(tmp_path, 4096)
     assert 1 <= figures.flushes <= FLUSHES and 0 < figures.median_ms <= figures.worst_ms

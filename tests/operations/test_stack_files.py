@@ -20,6 +20,7 @@ from operations.stack_files import (
     to_toml,
     write_record,
 )
+from operations.stack_programs import service_programs, stack_ports
 
 
 def test_toml_reads_back_as_it_was() -> None:
@@ -80,3 +81,15 @@ def test_a_record_reads_back(tmp_path: Path) -> None:
     record = StackRecord(1000, {"kafka": Probe("kafka", 10092), "b": Probe("http", 1, "/x")})
     write_record(files, record)
     assert read_record(files) == record
+
+
+def test_a_gateway_with_a_second_disk_has_a_process_more(tmp_path: Path) -> None:
+    files = stack_files(tmp_path)
+    create_directories(files)
+    own = tmp_path / "own.toml"
+    own.write_text(f'[gateways.south.spool]\nmirror_directory = "{tmp_path / "second"}"\n')
+    settings = make_settings(files, 0, own, {})
+    names = [program.name for program in service_programs(settings, files)]
+    assert "mirror-south" in names and "mirror-north" not in names
+    assert names.index("gateway-south") < names.index("mirror-south")
+    assert stack_ports(settings)["mirror-south"] == (settings.gateways["south"].mirror_http_port,)

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_gateway.spool import Spool
@@ -43,11 +44,12 @@ def receive(directory: Path) -> None:
         thread.join()
 
 
-def main() -> None:
+def nurse(live: Callable[[], None]) -> None:
+    """For each line on the input a child that lives until it is killed, and then says so."""
     while sys.stdin.readline():
         pid = os.fork()
         if not pid:
-            receive(Path(sys.argv[1]))
+            live()
             os._exit(1)
         os.write(1, f"pid {pid}\n".encode())
         os.waitpid(pid, 0)
@@ -55,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    nurse(lambda: receive(Path(sys.argv[1])))
