@@ -27,13 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
     parser.add_argument("--gateway", required=True, metavar="NAME")
     options = parser.parse_args(arguments)
+    return exit_code(
+        options.role, lambda: _runner(options.role)(load(options.settings), options.gateway)
+    )
+
+
+def exit_code(role: str, run: Callable[[], int]) -> int:
+    """What `run` returns, or what its failure is for whoever started the process."""
     try:
-        return _runner(options.role)(load(options.settings), options.gateway)
+        return run()
     except FatalError as failure:
-        print(f"edge_gateway {options.role}: {failure}", file=sys.stderr)
+        print(f"edge_gateway {role}: {failure}", file=sys.stderr)
         return EXIT_FATAL
     except HilumError as failure:
-        print(f"edge_gateway {options.role}: {failure}", file=sys.stderr)
+        print(f"edge_gateway {role}: {failure}", file=sys.stderr)
         return EXIT_FAILED
     except Exception as fault:  # noqa: BLE001 - the process entry
         # Places without the text, which may hold anything, also of a patient.

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from contracts.failures import FatalError
 from edge_gateway import status
@@ -42,6 +43,18 @@ class Capacity:
 
     is_accepting: bool
     reason: str
+
+
+class Gate(Protocol):
+    """Who lets an association in, and takes its place back: here or in another process."""
+
+    def enter(
+        self, calling: str, called: str, address: str, identities: frozenset[str] = frozenset()
+    ) -> Admitted | Refusal:
+        """As `Admission.enter`."""
+
+    def leave(self, admitted: Admitted) -> None:
+        """As `Admission.leave`."""
 
 
 class Admission:

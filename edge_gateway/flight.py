@@ -19,7 +19,7 @@ from contracts.identity import ContentKey, is_uid, record_key
 from contracts.topics import CHUNK_BYTES_MAX, PAYLOAD
 from edge_gateway.progress_rows import LedgerEntry
 from edge_gateway.scan import SCANNER_VERSION, FittedHeader, HeaderReason, fit_event, scan_header
-from edge_gateway.spool import SpoolBody, SpooledDelivery, SpoolReader
+from edge_gateway.spool import SpoolBody, SpooledDelivery, SpoolSet
 from infra.broker import partition_for_key
 from infra.seams import OutgoingRecord, PendingPublication, Publisher
 
@@ -165,14 +165,14 @@ class Flight:
 
 
 def board(
-    entry: LedgerEntry, delivery: SpooledDelivery, reader: SpoolReader, sender: Sender
+    entry: LedgerEntry, delivery: SpooledDelivery, spools: SpoolSet, sender: Sender
 ) -> Flight:
     """A flight for a ledger entry and its record: body open, header scanned.
 
     Raises SpoolEntryGone, SpoolCorrupt, OSError.
     """
     with ExitStack() as until_made:
-        body = until_made.enter_context(reader.open_body(delivery, entry.location))
+        body = until_made.enter_context(spools.open_body(delivery, entry.location))
         flight = Flight(entry, delivery, body, sender)
         until_made.pop_all()
     return flight

@@ -1,6 +1,6 @@
 """The forwarder process of one gateway: makes its parts, runs it, ends it.
 
-Invariant: one forwarder per spool (forward.lock); it starts with Kafka down and stays up, red and
+Invariant: one forwarder per gateway (forward.lock); it starts with Kafka down and stays up, red and
 trying, whatever Kafka answers, since an exit for good would end delivery until a person comes.
 Must hold no rule about deliveries.
 """
@@ -25,6 +25,7 @@ from edge_gateway.commitment.schema import LEDGER_NAME as COMMITMENT_LEDGER_NAME
 from edge_gateway.commitment.schema import set_aside_if_damaged
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.delivery_queue import DeliveryQueue
+from edge_gateway.drained import DrainedSpools
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
@@ -41,11 +42,14 @@ from edge_gateway.quotas import has_quota
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.retention import Retention, RetentionLimits, RetentionParts, SegmentNeeds
-from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolReleaser
+from edge_gateway.spool import GatewayIdentity, SpoolSet
+from edge_gateway.spool.spool_set import WorkerReader
 from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.spool_feeds import SpoolFeeds
 from edge_gateway.spool_identity import await_identity
 from edge_gateway.state import GatewayFacts, StateParts, StateReporter
 from edge_gateway.twin import TwinWatch
+from edge_gateway.workers.count import worker_count
 from infra.broker import KafkaPublisher
 from infra.clock import SystemClock
 from infra.settings import Settings
@@ -77,8 +81,8 @@ def run(settings: Settings, gateway_name: str) -> int:
         identity = await_identity(gateway.spool.directory, health, clock, stop)
         if identity is None:
             return EXIT_OK
-        with SpoolReleaser(gateway.spool.directory) as releaser:
-            process = ForwardProcess(settings, gateway_name, identity, releaser)
+        with SpoolSet(gateway.spool.directory, workers=worker_count(gateway)) as spools:
+            process = ForwardProcess(settings, gateway_name, identity, spools)
             return process.run(metrics, health, stop)
     finally:
         endpoint.stop()
@@ -92,13 +96,13 @@ class ForwardProcess:
         settings: Settings,
         gateway_name: str,
         identity: GatewayIdentity,
-        releaser: SpoolReleaser,
+        spools: SpoolSet,
     ) -> None:
         self._settings = settings
         self._gateway = settings.gateway(gateway_name)
         self._name = gateway_name
         self._identity = identity
-        self._releaser = releaser
+        self._spools = spools
         self._boot_id = str(uuid.uuid4())
         self._clock = SystemClock()
 
@@ -136,17 +140,10 @@ class ForwardProcess:
         receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
         requests = RequestDesk(gateway_id, progress, clock, metrics)
         bandwidth = Bandwidth(gateway.forwarding, clock)
+        feeds = self._feeds(progress, receipts, recent, health)
         return ForwarderParts(
             progress=progress,
-            feed=SpoolFeed(
-                self._reader(),
-                progress,
-                receipts,
-                recent,
-                health,
-                priorities=Priorities(gateway.forwarding.priorities),
-                is_whole=self._is_spool_whole,
-            ),
+            feed=feeds,
             listener=self._listener(progress, health),
             custody=CustodyDesk(gateway_id, progress, clock, metrics),
             requests=requests,
@@ -157,7 +154,7 @@ class ForwardProcess:
                     queue=self._queue(progress),
                     bandwidth=bandwidth,
                     recent=recent,
-                    reader=self._reader(),
+                    spools=self._spools,
                     sender=sender,
                     health=health,
                     clock=clock,
@@ -186,7 +183,30 @@ class ForwardProcess:
             reporter=self._reporter(metrics),
             levels=self._levels(progress, health),
             quotas=self._quotas(progress),
+            drained=DrainedSpools(progress, self._spools, feeds, clock),
         )
+
+    def _feeds(
+        self,
+        progress: Progress,
+        receipts: ReceiptLedger,
+        recent: RecentDeliveries,
+        health: ForwardHealth,
+    ) -> SpoolFeeds:
+        priorities = Priorities(self._gateway.forwarding.priorities)
+
+        def make(reader: WorkerReader) -> SpoolFeed:
+            return SpoolFeed(
+                reader,
+                progress,
+                receipts,
+                recent,
+                health,
+                priorities=priorities,
+                is_whole=self._is_spool_whole,
+            )
+
+        return SpoolFeeds(self._spools, make)
 
     # -- what the forwarder of a mirror does otherwise
 
@@ -266,15 +286,9 @@ class ForwardProcess:
         spool = self._gateway.spool
         return Retention(
             RetentionParts(
-                progress,
-                self._segment_needs(receipts),
-                self._reader(),
-                self._releaser,
-                health,
-                self._clock,
+                progress, self._segment_needs(receipts), self._spools, health, self._clock
             ),
             RetentionLimits(
-                spool.directory,
                 spool.segment_bytes,
                 self._spool_bytes_max(),
                 spool.hold_s,
@@ -295,6 +309,3 @@ class ForwardProcess:
 
     def _spool_bytes_max(self) -> int:
         return self._gateway.spool.spool_bytes_max or self._identity.spool_bytes_max
-
-    def _reader(self) -> SpoolReader:
-        return SpoolReader(self._gateway.spool.directory)

@@ -32,6 +32,7 @@ from edge_gateway.centre import (
 from edge_gateway.commitment.desk import CommitmentDesk
 from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.custody import CustodyDesk
+from edge_gateway.drained import DrainedSpools
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
@@ -40,7 +41,8 @@ from edge_gateway.publish import Pipeline
 from edge_gateway.quota_desk import QuotaDesk
 from edge_gateway.receipts import ReceiptPublisher
 from edge_gateway.retention import Retention
-from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.spool.family import FIRST_WORKER
+from edge_gateway.spool_feeds import SpoolFeeds
 from edge_gateway.state import Moment, StateReporter
 from edge_gateway.twin import TwinWatch
 from infra.clock import Clock
@@ -79,7 +81,7 @@ class ForwarderParts:
     """The duties, made by `edge_gateway.forward`."""
 
     progress: Progress
-    feed: SpoolFeed
+    feed: SpoolFeeds
     listener: CentreListener
     custody: CustodyDesk
     requests: RequestDesk
@@ -95,6 +97,8 @@ class ForwarderParts:
     # None where nobody may ask for storage commitment.
     commitment: CommitmentDesk | None = None
     reporter: Reporter | None = None
+    # None where there is one spool alone, as in the simulation.
+    drained: DrainedSpools | None = None
     # None where every AE title is answered for the gateway's own disk.
     levels: LevelDesk | None = None
     # None where no AE title has a quota.
@@ -162,8 +166,11 @@ class Forwarder:
         if parts.levels is not None:
             moved |= parts.levels.step()
         if parts.quotas is not None:
-            parts.quotas.step(parts.feed.position)
-        parts.retention.step(parts.feed.position.segment_number)
+            # A gateway with quotas has one worker.
+            parts.quotas.step(parts.feed.position(FIRST_WORKER))
+        parts.retention.step(parts.feed.is_read)
+        if parts.drained is not None:
+            parts.drained.step()
         self._show()
         self._commit_batch()
         return moved

@@ -112,10 +112,12 @@ class ReceiptLedger:
         )
         self._run("UPDATE delivery SET has_receipt = 1 WHERE delivery_id = ?", (entry.delivery_id,))
 
-    def settle_before_segment(self, segment: int) -> None:
-        """Deliveries of older segments wait for no receipt: what a rebuilt ledger cannot find."""
+    def settle_segments(self, first: int, before: int) -> None:
+        """Deliveries of these segments wait for no receipt: what a rebuilt ledger cannot find."""
         self._run(
-            "UPDATE delivery SET has_receipt = 1 WHERE has_receipt = 0 AND segment < ?", (segment,)
+            "UPDATE delivery SET has_receipt = 1 WHERE has_receipt = 0"
+            " AND segment >= ? AND segment < ?",
+            (first, before),
         )
 
     def forget_before_segment(self, segment: int) -> None:

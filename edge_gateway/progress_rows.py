@@ -39,7 +39,8 @@ class NewDelivery:
     """What the ledger keeps of a delivery that was found in the spool.
 
     `facts` is the record's JSON for one that was copied forward, else None. `has_receipt`:
-    its receipt is known to have been read. `priority`: 1 goes first, 9 last.
+    its receipt is known to have been read. `priority`: 1 goes first, 9 last. `order`: its place in
+    the order of acceptance, where the spool's own sequence does not tell it.
     """
 
     delivery_id: str
@@ -54,12 +55,13 @@ class NewDelivery:
     has_receipt: bool = False
     priority: int = PRIORITY_USUAL
     calling_ae_title: str = ""
+    order: int | None = None
 
     def values(self) -> tuple[object, ...]:
         """In the order of the ledger's INSERT."""
         return (
             self.delivery_id,
-            self.location.sequence,
+            self.location.sequence if self.order is None else self.order,
             self.association_id,
             None if self.facts is not None else self.location.segment_number,
             location_text(self.location),

@@ -25,8 +25,9 @@ _LATER_COLUMNS = {
 }
 
 
-# `sequence` is the spool's, the order of acceptance. `segment` is NULL and `facts` the record's own
-# JSON once the entry was copied forward. Totals are kept by triggers, so that no transition can
+# `sequence` is the order of acceptance: microseconds of the time, or the spool's own in rows of
+# former versions, which are older and smaller. `segment` is NULL and `facts` the record's own JSON
+# once the entry was copied forward. Totals are kept by triggers, so that no transition can
 # forget to count.
 _TABLES = f"""
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

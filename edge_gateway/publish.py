@@ -23,7 +23,7 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.progress import Progress
 from edge_gateway.progress_rows import LedgerEntry
 from edge_gateway.recent import RecentDeliveries
-from edge_gateway.spool import SpoolCorrupt, SpoolEntryGone, SpoolReader
+from edge_gateway.spool import SpoolCorrupt, SpoolEntryGone, SpoolSet
 from edge_gateway.spool_feed import facts_of
 from infra.clock import Clock
 from infra.telemetry import Metrics, logger
@@ -46,13 +46,13 @@ class PublishLimits:
 
 @dataclass(frozen=True, slots=True)
 class PublishParts:
-    """What the pipeline works with; `reader` is its own."""
+    """What the pipeline works with."""
 
     progress: Progress
     queue: DeliveryQueue
     bandwidth: Bandwidth
     recent: RecentDeliveries
-    reader: SpoolReader
+    spools: SpoolSet
     sender: Sender
     health: ForwardHealth
     clock: Clock
@@ -258,8 +258,8 @@ class Pipeline:
         self._parts.queue.take()
         try:
             recent = self._parts.recent.take(entry.delivery_id)
-            delivery = recent or facts_of(self._parts.reader, entry)
-            flight = board(entry, delivery, self._parts.reader, self._parts.sender)
+            delivery = recent or facts_of(self._parts.spools, entry)
+            flight = board(entry, delivery, self._parts.spools, self._parts.sender)
         except SpoolEntryGone as problem:
             _LOG.error("delivery lost", delivery_id=entry.delivery_id, problem=str(problem))
             self._parts.progress.lose(entry.delivery_id, str(problem))

@@ -24,6 +24,8 @@ from edge_gateway.confirmation import confirmations_by_level
 from edge_gateway.intake import Intake
 from edge_gateway.quotas import Quotas, has_quota
 from edge_gateway.spool import Spool, SpoolLimits, spool_usage
+from edge_gateway.workers.count import worker_count
+from edge_gateway.workers.left_spools import close_left_spools
 from infra.clock import SystemClock
 from infra.settings import GatewaySettings, Settings
 from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_logging, logger
@@ -31,7 +33,7 @@ from infra.telemetry import Metrics, ProcessEndpoint, Readiness, configure_loggi
 _LOG = logger("receive")
 # How long one association's thread may compute while another one waits (Python's own: 5 ms). A
 # peer that floods us with commands would cost its neighbours that at each of their steps.
-_SWITCH_INTERVAL_S = 0.0002
+SWITCH_INTERVAL_S = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,9 @@ class Receiver:
             return Readiness(False, f"nothing is acknowledged, spool broken: {self._spool.broken}")
         if not admission.accepting:
             return Readiness(False, f"refusing new associations: {admission.reason}")
-        gateway = self._gateway
-        admitted = f"{len(gateway.admit)} rule(s)" if gateway.admit else "nobody: admit is empty"
-        return Readiness(
-            True,
-            f"accepting as {gateway.ae_title} on {gateway.bind}:{self.addresses.dicom_port}, "
-            f"{self._exposure}, admitting {admitted}{self._notes()}",
-        )
+        port = self.addresses.dicom_port
+        text = accepting_text(self._gateway, port, self._exposure, self._notes())
+        return Readiness(True, text)
 
     def _notes(self) -> str:
         watch = self._watch.notes() if self._watch else ""
@@ -160,8 +158,13 @@ def run(settings: Settings, gateway_name: str) -> int:
     configure_logging(f"receive-{gateway_name}", settings.log_level)
     gateway = settings.gateway(gateway_name)
     check_exposure(gateway)
+    if worker_count(gateway) > 1:
+        from edge_gateway.workers import gateway_process
+
+        return gateway_process.run(settings, gateway_name)
+    close_left_spools(gateway, 1, spool_limits(gateway))
     stop = _stop_on_signals()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with Spool.open(gateway.spool.directory, gateway.site, spool_limits(gateway)) as spool:
         receiver = Receiver(gateway, spool)
         signal.signal(signal.SIGHUP, lambda *_: receiver.ask_for_reload())
@@ -181,6 +184,15 @@ def run(settings: Settings, gateway_name: str) -> int:
     return EXIT_OK
 
 
+def accepting_text(gateway: GatewaySettings, dicom_port: int, exposure: str, notes: str) -> str:
+    """What readiness says of a port that takes associations."""
+    admitted = f"{len(gateway.admit)} rule(s)" if gateway.admit else "nobody: admit is empty"
+    return (
+        f"accepting as {gateway.ae_title} on {gateway.bind}:{dicom_port}, "
+        f"{exposure}, admitting {admitted}{notes}"
+    )
+
+
 def association_limits(gateway: GatewaySettings) -> AssociationLimits:
     """The limits of the port: the settings' where there is one, else those of the design."""
     return AssociationLimits(
@@ -191,13 +203,13 @@ def association_limits(gateway: GatewaySettings) -> AssociationLimits:
     )
 
 
-def spool_limits(gateway: GatewaySettings) -> SpoolLimits:
-    """The spool's limits from the settings."""
+def spool_limits(gateway: GatewaySettings, workers: int = 1) -> SpoolLimits:
+    """The limits of each of so many spools from the settings: memory is shared out evenly."""
     spool = gateway.spool
     return SpoolLimits(
         segment_bytes=spool.segment_bytes,
         object_in_memory_bytes_max=spool.object_in_memory_bytes_max,
-        memory_bytes_max=spool.memory_bytes_max,
+        memory_bytes_max=spool.memory_bytes_max // workers,
         object_bytes_max=spool.object_bytes_max,
         spool_bytes_max=spool.spool_bytes_max,
         free_bytes_min=spool.free_bytes_min,

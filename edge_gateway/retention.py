@@ -7,10 +7,9 @@ more. Must not decide what custody means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 from edge_gateway.forward_health import ForwardHealth
@@ -20,13 +19,10 @@ from edge_gateway.spool import (
     SpoolCorrupt,
     SpoolEntryGone,
     SpoolError,
-    SpoolReader,
-    SpoolReleaser,
+    SpoolSet,
     Usage,
-    spool_usage,
 )
 from edge_gateway.spool.entry import encode_entry
-from edge_gateway.spool.layout import OBJECT_SUFFIX, REMNANT_SUFFIX, SpoolLayout
 from edge_gateway.spool.limits import FREE_SEGMENTS_MAX, default_free_bytes_min
 from edge_gateway.spool_feed import facts_of
 from infra.clock import Clock
@@ -52,12 +48,11 @@ _LOG = logger("retention")
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimits:
-    """How much the spool may take, and how long archived deliveries stay in it.
+    """How much all spools may take, and how long archived deliveries stay in them.
 
     `free_bytes_min` None is the receiver's own default, from the size of the disk.
     """
 
-    directory: Path
     segment_bytes: int
     spool_bytes_max: int
     hold_s: int
@@ -75,12 +70,11 @@ class SegmentNeeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetentionParts:
-    """What retention works with; `reader` is its own."""
+    """What retention works with."""
 
     progress: Progress
     receipts: SegmentNeeds
-    reader: SpoolReader
-    releaser: SpoolReleaser
+    spools: SpoolSet
     health: ForwardHealth
     clock: Clock
 
@@ -97,17 +91,13 @@ class Retention:
 
     def begin(self) -> None:
         """Removes the files of deliveries that were purged just before a crash."""
-        objects = SpoolLayout(self._limits.directory).objects
-        if not objects.exists():
-            return
-        for path in objects.iterdir():
-            delivery_id = path.name.removesuffix(OBJECT_SUFFIX).removesuffix(REMNANT_SUFFIX)
+        for delivery_id in self._parts.spools.delivery_ids_of_files():
             known = self._parts.progress.find(delivery_id)
             if known is not None and known.state is DeliveryState.PURGED:
-                self._parts.releaser.purge(delivery_id)
+                self._parts.spools.purge(delivery_id)
 
-    def step(self, read_up_to_segment: int) -> None:
-        """Purges, copies forward and recycles what may go; segments not yet read stay.
+    def step(self, is_read: Callable[[int], bool]) -> None:
+        """Purges, copies forward and recycles what may go; segments not yet read wholly stay.
 
         A refusal of the disk is told in readiness and tried again.
         """
@@ -116,7 +106,7 @@ class Retention:
             return
         self._stepped_at = now
         try:
-            self._run(read_up_to_segment)
+            self._run(is_read)
             self._parts.health.clear("retention")
         except SpoolError as problem:
             self._parts.health.impede("retention", f"not releasing the spool: {problem}")
@@ -127,9 +117,9 @@ class Retention:
         if delivery_ids:
             self._parts.progress.commit_durably()
             for delivery_id in delivery_ids:
-                self._parts.releaser.purge(delivery_id)
+                self._parts.spools.purge(delivery_id)
 
-    def _run(self, read_up_to_segment: int) -> None:
+    def _run(self, is_read: Callable[[int], bool]) -> None:
         now = self._parts.clock.now()
         progress = self._parts.progress
         hold_ended = now - timedelta(seconds=self._limits.hold_s)
@@ -141,7 +131,7 @@ class Retention:
         )
         if needs_room:
             self._purge(progress.oldest_resolved(PURGES_PER_STEP))
-        done = [n for n in self._parts.reader.segment_numbers() if n < read_up_to_segment]
+        done = [n for n in self._parts.spools.segment_numbers() if is_read(n)]
         if needs_room or self._is_time_for_remnants():
             for number in done:
                 self._save_remnants(number, needs_room)
@@ -157,7 +147,7 @@ class Retention:
         return True
 
     def _measure(self) -> Usage:
-        usage = spool_usage(self._limits.directory)
+        usage = self._parts.spools.usage()
         self.spool_bytes = usage.bytes
         return usage
 
@@ -191,8 +181,8 @@ class Retention:
     def _move(self, entry: LedgerEntry) -> bool:
         """False for one that has rotted: it keeps its segment and holds up no other."""
         try:
-            delivery = facts_of(self._parts.reader, entry)
-            location = self._parts.releaser.copy_forward(delivery, entry.location)
+            delivery = facts_of(self._parts.spools, entry)
+            location = self._parts.spools.copy_forward(delivery, entry.location)
         except (SpoolCorrupt, SpoolEntryGone) as problem:
             _LOG.error("not copied forward", delivery_id=entry.delivery_id, problem=str(problem))
             return False
@@ -207,7 +197,7 @@ class Retention:
         released = 0
         for number in free:
             try:
-                self._parts.releaser.release_segment(number, free_max=free_max)
+                self._parts.spools.release_segment(number, free_max=free_max)
                 released += 1
             except SpoolCorrupt as problem:
                 # The receiver's next start sets it aside; until then the others still go.

@@ -1,4 +1,4 @@
-"""Takes the spool's records into the ledger, in order, the live end included.
+"""Takes one spool's records into the ledger, in order, the live end included.
 
 Invariant: a record and the position behind it enter the ledger in one batch, so that none is
 skipped and none counted twice; a fresh ledger is filled from everything that the spool holds.
@@ -16,20 +16,21 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.priorities import NO_PRIORITIES, Priorities
 from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import AssociationFacts, ReceiptLedger
-from edge_gateway.progress_rows import LedgerEntry, NewDelivery
+from edge_gateway.progress_rows import LedgerEntry, NewDelivery, microseconds
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import (
-    SPOOL_START,
     AssociationClosed,
     AssociationOpened,
     Receipt,
     SpoolCorrupt,
     SpooledDelivery,
     SpoolPosition,
-    SpoolReader,
     SpoolRecord,
+    SpoolSet,
 )
 from edge_gateway.spool.entry import RecordKind, decode_entry, encode_entry
+from edge_gateway.spool.family import FIRST_WORKER
+from edge_gateway.spool.spool_set import WorkerReader
 from infra.telemetry import logger
 
 # One step's share of the spool: some 20 ms, so that nothing else waits long.
@@ -46,7 +47,7 @@ class SpoolFeed:
 
     def __init__(
         self,
-        reader: SpoolReader,
+        reader: WorkerReader,
         progress: Progress,
         receipts: ReceiptLedger,
         recent: RecentDeliveries,
@@ -62,17 +63,21 @@ class SpoolFeed:
         self._recent = recent
         self._health = health
         self._priorities = priorities
+        # Notes of worker 1 bear the names that they have in a gateway of one process.
+        self._suffix = "" if reader.worker == FIRST_WORKER else f":{reader.worker}"
+        self._last_order = 0
         self._is_whole = is_whole
         self.has_caught_up = False
         self._is_rebuilding = False
 
     def begin(self) -> None:
         """Goes to where the ledger ends; takes in what was copied forward and is not in it."""
-        position = self._progress.note(_POSITION)
-        self._is_rebuilding = position is None or bool(self._progress.note(_REBUILDING))
-        if position is None:
-            self._progress.set_note(_REBUILDING, "yes")
-        self._reader.seek(SpoolPosition(*orjson.loads(position)) if position else SPOOL_START)
+        position = self._note(_POSITION)
+        self._is_rebuilding = not position or bool(self._note(_REBUILDING))
+        if position:
+            self._reader.seek(SpoolPosition(*orjson.loads(position)))
+        else:
+            self._set_note(_REBUILDING, "yes")
         for delivery_id in self._reader.remnant_ids():
             if self._progress.find(delivery_id) is not None:
                 continue
@@ -108,11 +113,17 @@ class SpoolFeed:
         self.has_caught_up = is_whole and is_short and not self._reader.is_before_damage
         if self.has_caught_up and self._is_rebuilding:
             self._is_rebuilding = False
-            self._progress.set_note(_REBUILDING, "")
+            self._set_note(_REBUILDING, "")
             # Receipts of long ago were published and went with their segments.
-            self._receipts.settle_before_segment(self.position.segment_number)
+            self._receipts.settle_segments(self._reader.first_segment, self.position.segment_number)
             self._note_position(self.position)
         return bool(records)
+
+    def end(self) -> None:
+        """The spool is gone: the ledger has no place in it any more."""
+        self._reader.close()
+        for name in (_POSITION, _DAMAGED, _REBUILDING):
+            self._set_note(name, "")
 
     def _take(self, record: SpoolRecord) -> None:
         segment = record.location.segment_number
@@ -153,6 +164,7 @@ class SpoolFeed:
                 has_receipt=is_remnant,
                 priority=self._priorities.of(delivery.calling_ae_title, delivery.sop_class_uid),
                 calling_ae_title=delivery.calling_ae_title,
+                order=self._order_of(delivery),
             )
         )
         if not is_remnant:
@@ -166,6 +178,14 @@ class SpoolFeed:
                 delivery.received_at,
             )
             self._receipts.open_association(facts, None)
+
+    def _order_of(self, delivery: SpooledDelivery) -> int:
+        """Its place among those of all spools: by time, as accepted within this one.
+
+        A spool's own sequence would put all of a worker that was added later before the others'.
+        """
+        self._last_order = max(self._last_order + 1, microseconds(delivery.received_at))
+        return self._last_order
 
     def _add_receipt(self, receipt: Receipt, segment: int) -> None:
         # Of an association whose opening nobody knows any more, its id is all there is to say.
@@ -182,24 +202,29 @@ class SpoolFeed:
 
     def _note_position(self, position: SpoolPosition) -> None:
         text = orjson.dumps((position.segment_number, position.offset_bytes)).decode()
-        self._progress.set_note(_POSITION, text)
+        self._set_note(_POSITION, text)
 
     def _note_damage(self, problem: SpoolCorrupt) -> None:
-        places = int(self._progress.note(_DAMAGED) or "0") + 1
-        self._progress.set_note(_DAMAGED, str(places))
+        places = int(self._note(_DAMAGED) or "0") + 1
+        self._set_note(_DAMAGED, str(places))
         _LOG.error("a record of the spool has rotted", problem=str(problem), places=places)
-        self._health.note_aside("damaged", f"{places} rotten place(s) in the spool")
+        where = f" of worker {self._reader.worker}" if self._suffix else ""
+        text = f"{places} rotten place(s) in the spool{where}"
+        self._health.note_aside(f"damaged{self._suffix}", text)
+
+    def _note(self, name: str) -> str | None:
+        return self._progress.note(name + self._suffix)
+
+    def _set_note(self, name: str, value: str) -> None:
+        self._progress.set_note(name + self._suffix, value)
 
 
-def facts_of(reader: SpoolReader, entry: LedgerEntry) -> SpooledDelivery:
-    """The whole record of a ledger entry, from the spool. `reader` is one of its own.
-
-    Raises SpoolEntryGone, SpoolCorrupt.
-    """
+def facts_of(spools: SpoolSet, entry: LedgerEntry) -> SpooledDelivery:
+    """The whole record of a ledger entry, from its spool. Raises SpoolEntryGone, SpoolCorrupt."""
     if entry.facts is not None:
         found = decode_entry(RecordKind.DELIVERY, entry.facts)
     else:
-        found = reader.entry_at(entry.location)
+        found = spools.entry_at(entry.location)
     if not isinstance(found, SpooledDelivery) or found.delivery_id != entry.delivery_id:
         raise SpoolCorrupt(f"reading delivery {entry.delivery_id}: another record is there")
     return found

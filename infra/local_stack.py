@@ -90,6 +90,8 @@ def _gateway(
         "http_port": http_port,
         "forwarder_http_port": forwarder_http_port,
         "admit": [{"calling_ae_title": "*", "network": "127.0.0.0/8"}],
+        # The cores are the engines', whose machine this is.
+        "workers": 1,
         # Segments of 64 MiB: two gateways fill theirs with zeros at first start in seconds.
         "spool": {"directory": str(state_directory / f"spool-{name}"), "segment_bytes": 64 * MIB},
     }

@@ -105,7 +105,13 @@ class GatewayTls(Section):
 
 
 class GatewaySettings(Section):
-    """One edge gateway: its DICOM listener, its spool and its forwarder."""
+    """One edge gateway: its DICOM listener, its spool and its forwarder.
+
+    `workers` are the processes that receive, each with a spool of its own below the spool's
+    directory; every limit is the gateway's, whatever their number. None: one for each two cores,
+    8 at most and no more than `spool_bytes_max` has room for, and one where a mirror or a quota
+    follows the log.
+    """
 
     site: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     ae_title: str = Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -119,6 +125,7 @@ class GatewaySettings(Section):
     allow_plain_text_beyond_loopback: bool = False
     tls: GatewayTls | None = None
     spool: SpoolSettings
+    workers: int | None = Field(default=None, ge=1, le=16)
     associations_max: int = Field(default=256, ge=1, le=4096)
     pdu_bytes_max: int = Field(default=256 * 1024, ge=16 * 1024, le=4 * MIB)
     idle_timeout_s: int = Field(default=600, ge=5)
@@ -147,7 +154,19 @@ class GatewaySettings(Section):
                 f"level 'mirror' ({', '.join(asking)}) needs spool.mirror_directory,"
                 " a directory on a second disk"
             )
+        if self.one_log_for and (self.workers or 1) > 1:
+            raise ValueError(f"{self.one_log_for} needs workers = 1: it follows one log")
         return self
+
+    @property
+    def one_log_for(self) -> str:
+        """The setting that follows one log, so that there is one worker; '' for none."""
+        if self.spool.mirror_directory is not None:
+            return "spool.mirror_directory"
+        for number, rule in enumerate(self.admit):
+            if rule.unarchived_bytes_max is not None:
+                return f"admit[{number}].unarchived_bytes_max"
+        return ""
 
 
 class ConsumerSettings(Section):

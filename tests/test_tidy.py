@@ -60,6 +60,7 @@ POLL_IN = {
     "infra/",
     "edge_gateway/spool",
     "edge_gateway/association",  # poll(2) over sockets
+    "edge_gateway/workers",  # the same, and whether a child process runs
     "tests/",
     "edge_gateway/centre.py",
     # Follows topics from outside any group, reads a spool in place of its forwarder, and asks

@@ -12,7 +12,7 @@ from functools import partial
 
 from contracts.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from edge_gateway import status
-from edge_gateway.admission import Admission, Admitted, Refusal
+from edge_gateway.admission import Admitted, Gate, Refusal
 from edge_gateway.association.connection import (
     Connection,
     ConnectionLost,
@@ -38,7 +38,7 @@ from edge_gateway.association.pdu_reader import PduReader
 from edge_gateway.association.session import Negotiated, PeerAborted, Session
 from edge_gateway.association.tls import TlsCertificates, identities_of
 from edge_gateway.association.user_information import encode_answers
-from edge_gateway.association.waiting_room import WaitingRoom
+from edge_gateway.association.waiting_room import Room
 from edge_gateway.commitment.intake import ActionDesk
 from edge_gateway.intake import AssociationIntake, Intake
 from edge_gateway.levels import Level
@@ -51,13 +51,13 @@ _LOG = logger("association")
 
 @dataclass(frozen=True, slots=True)
 class AcceptorParts:
-    """What every connection of a listener works with."""
+    """What a connection works with; but gate and room it shares all with the others."""
 
-    admission: Admission
+    admission: Gate
     intake: Intake
     limits: AssociationLimits
     certificates: TlsCertificates | None
-    waiting_room: WaitingRoom
+    waiting_room: Room
     budget: LogBudget
     actions: ActionDesk
 

@@ -10,14 +10,14 @@ import errno
 import select
 import socket
 import threading
-import time
 
 from contracts.failures import FatalError, RetryableError
 from edge_gateway.admission import Admission, peer_address
-from edge_gateway.association.acceptor import Acceptor, AcceptorParts
-from edge_gateway.association.connection import Connection, StopSignal
+from edge_gateway.association.acceptor import AcceptorParts
+from edge_gateway.association.connection import Connection
 from edge_gateway.association.limits import BACKLOG, AssociationLimits
 from edge_gateway.association.log_budget import LogBudget
+from edge_gateway.association.serving import Serving
 from edge_gateway.association.tls import TlsCertificates
 from edge_gateway.association.waiting_room import WaitingRoom
 from edge_gateway.commitment.intake import ActionDesk
@@ -25,9 +25,8 @@ from edge_gateway.intake import Intake
 from infra.telemetry import logger
 
 _LOG = logger("listener")
-_CUT_TIMEOUT_S = 5.0
-_NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_NO_DESCRIPTORS_PAUSE_MS = 50
+NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+NO_DESCRIPTORS_PAUSE_MS = 50
 
 
 class Listener:
@@ -43,19 +42,19 @@ class Listener:
         *,
         actions: ActionDesk,
     ) -> None:
+        self._waiting_room = WaitingRoom(limits.pending_max, limits.pending_per_address_max)
         self._parts = AcceptorParts(
             admission=admission,
             intake=intake,
             limits=limits,
             certificates=certificates,
-            waiting_room=WaitingRoom(limits.pending_max, limits.pending_per_address_max),
+            waiting_room=self._waiting_room,
             budget=LogBudget(_LOG),
             actions=actions,
         )
-        self._stop = StopSignal()
-        self._lock = threading.Lock()
-        self._serving: dict[threading.Thread, Connection] = {}
-        self._socket = _bind(*address)
+        self._serving = Serving(limits.drain_timeout_s)
+        self._stop = self._serving.stop
+        self._socket = bind(*address)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
@@ -72,14 +71,7 @@ class Listener:
         if self._thread.ident is not None:
             self._thread.join()
         self._socket.close()
-        deadline = time.monotonic() + self._parts.limits.drain_timeout_s
-        self._join_until(deadline)
-        with self._lock:
-            for connection in self._serving.values():
-                connection.cut()
-        self._join_until(time.monotonic() + _CUT_TIMEOUT_S)
-        if not self._serving:
-            self._stop.close()
+        self._serving.finish()
 
     def _accept_all(self) -> None:
         poller = select.poll()
@@ -95,7 +87,7 @@ class Listener:
             accepted, address = self._socket.accept()
         except OSError as cause:
             # Anything else is a peer that was gone before it was accepted.
-            if cause.errno in _NO_DESCRIPTORS:
+            if cause.errno in NO_DESCRIPTORS:
                 self._make_descriptors_free()
             return
         try:
@@ -103,45 +95,22 @@ class Listener:
         except OSError:
             accepted.close()
             return
-        self._parts.waiting_room.enter(connection)
-        thread = threading.Thread(
-            target=self._serve, args=(connection,), name="association", daemon=True
-        )
-        with self._lock:
-            self._serving[thread] = connection
-        try:
-            thread.start()
-        except RuntimeError:
-            _LOG.error("starting a thread for a connection failed")
-            self._forget(thread, connection)
+        self._waiting_room.enter(connection)
+        self._serving.begin(connection, self._parts)
 
     def _make_descriptors_free(self) -> None:
         _LOG.error("accepting a connection: no descriptor left")
-        self._parts.waiting_room.evict_oldest()
+        self._waiting_room.evict_oldest()
         waiting = select.poll()
         waiting.register(self._stop, select.POLLIN)
-        waiting.poll(_NO_DESCRIPTORS_PAUSE_MS)
-
-    def _serve(self, connection: Connection) -> None:
-        try:
-            Acceptor(self._parts, connection).serve()
-        finally:
-            self._forget(threading.current_thread(), connection)
-
-    def _forget(self, thread: threading.Thread, connection: Connection) -> None:
-        self._parts.waiting_room.leave(connection)
-        with self._lock:
-            self._serving.pop(thread, None)
-            connection.close()
-
-    def _join_until(self, deadline: float) -> None:
-        with self._lock:
-            threads = list(self._serving)
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        waiting.poll(NO_DESCRIPTORS_PAUSE_MS)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A non-blocking socket that listens, the only one on its port.
+
+    Raises RetryableError where the port is held, FatalError for an address that cannot be.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         # create_server sets SO_REUSEADDR alone.

@@ -8,8 +8,30 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Protocol
 
 from edge_gateway.association.connection import Connection
+
+
+class Waiting(Protocol):
+    """A connection that has no association, here or in another process."""
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+
+    def cut(self) -> None:
+        """Ends it under whoever serves it."""
+
+
+class Room(Protocol):
+    """Where a connection without an association is counted."""
+
+    def enter(self, connection: Connection) -> None:
+        """It has no association any more."""
+
+    def leave(self, connection: Connection) -> None:
+        """It has one now, or is gone."""
 
 
 class WaitingRoom:
@@ -19,18 +41,18 @@ class WaitingRoom:
         self._places_max = places_max
         self._places_per_address_max = places_per_address_max
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[int, Connection] = OrderedDict()
+        self._waiting: OrderedDict[int, Waiting] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: Waiting) -> None:
         """Takes a connection in; cuts the oldest of its address, or of all, where it is full."""
         with self._lock:
             neighbours = [
                 key for key, other in self._waiting.items() if other.address == connection.address
             ]
-            leaving: list[Connection] = []
+            leaving: list[Waiting] = []
             if len(neighbours) >= self._places_per_address_max:
                 leaving.append(self._waiting.pop(neighbours[0]))
             elif len(self._waiting) >= self._places_max:
@@ -46,7 +68,7 @@ class WaitingRoom:
             if self._waiting:
                 self._waiting.popitem(last=False)[1].cut()
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Waiting) -> None:
         """Lets a connection go; it may have been evicted before."""
         with self._lock:
             self._waiting.pop(id(connection), None)

@@ -17,7 +17,7 @@ from contracts.failures import HilumError
 from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.mirror.standby import DrainProcess, StandbyProcess, settings_of_mirror
 from edge_gateway.receive import spool_limits
-from edge_gateway.spool import GatewayIdentity, Spool, SpoolReleaser
+from edge_gateway.spool import GatewayIdentity, Spool, SpoolSet
 from infra.settings import Settings
 from infra.telemetry import Metrics, logger
 
@@ -91,9 +91,9 @@ class Standby(MirrorForwarding):
         self._is_whole = is_whole
 
     def _work(self) -> None:
-        with SpoolReleaser(self.directory) as releaser:
+        with SpoolSet(self.directory) as spools:
             process = StandbyProcess(
-                self._settings, self._name, self.identity, releaser, self._is_whole
+                self._settings, self._name, self.identity, spools, self._is_whole
             )
             process.run(Metrics(), self.health, self._stop)
 
@@ -111,9 +111,9 @@ class Drain(MirrorForwarding):
         gateway = self._settings.gateway(self._name)
         # Closes the associations that were lost with the gateway, and answers what is durable.
         Spool.open(self.directory, self.identity.site, spool_limits(gateway)).close()
-        with SpoolReleaser(self.directory) as releaser:
+        with SpoolSet(self.directory) as spools:
             process = DrainProcess(
-                self._settings, self._name, self.identity, releaser, self._when_drained
+                self._settings, self._name, self.identity, spools, self._when_drained
             )
             process.run(Metrics(), self.health, self._stop)
         if self._is_drained:

@@ -16,7 +16,7 @@ from edge_gateway.forwarder import Forwarder, ForwarderParts
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.progress_rows import DeliveryState
 from edge_gateway.retention import SegmentNeeds
-from edge_gateway.spool import GatewayIdentity, SpoolReader, SpoolReleaser
+from edge_gateway.spool import GatewayIdentity, SpoolSet
 from infra.settings import Settings
 from infra.settings_commitment import CommitmentSettings
 
@@ -65,17 +65,17 @@ class SilentForwarder(Forwarder):
         parts: ForwarderParts,
         gateway_id: str,
         republish_after: timedelta,
-        reader: SpoolReader,
+        spools: SpoolSet,
     ) -> None:
         super().__init__(parts, gateway_id, republish_after)
         self._receipts = ReceiptLedger(parts.progress.connection)
-        self._reader = reader
+        self._spools = spools
         self._first_segment = 0
 
     def step(self) -> bool:
         """As the forwarder's, with nothing going out; what went with its segment is forgotten."""
         moved = super().step()
-        first = min(self._reader.segment_numbers(), default=0)
+        first = min(self._spools.segment_numbers(), default=0)
         if first > self._first_segment:
             self._first_segment = first
             self._receipts.forget_before_segment(first)
@@ -135,15 +135,15 @@ class StandbyProcess(ForwardProcess):
         settings: Settings,
         gateway_name: str,
         identity: GatewayIdentity,
-        releaser: SpoolReleaser,
+        spools: SpoolSet,
         is_whole: Callable[[], bool],
     ) -> None:
-        super().__init__(settings, gateway_name, identity, releaser)
+        super().__init__(settings, gateway_name, identity, spools)
         self._is_whole = is_whole
 
     def _forwarder(self, parts: ForwarderParts, republish_after: timedelta) -> Forwarder:
         gateway_id = self._identity.gateway_id
-        return SilentForwarder(parts, gateway_id, republish_after, self._reader())
+        return SilentForwarder(parts, gateway_id, republish_after, self._spools)
 
     def _is_spool_whole(self) -> bool:
         return self._is_whole()
@@ -160,10 +160,10 @@ class DrainProcess(ForwardProcess):
         settings: Settings,
         gateway_name: str,
         identity: GatewayIdentity,
-        releaser: SpoolReleaser,
+        spools: SpoolSet,
         when_drained: Callable[[], None],
     ) -> None:
-        super().__init__(settings, gateway_name, identity, releaser)
+        super().__init__(settings, gateway_name, identity, spools)
         self._when_drained = when_drained
 
     def _forwarder(self, parts: ForwarderParts, republish_after: timedelta) -> Forwarder:

@@ -58,6 +58,7 @@ from edge_gateway.spool.reader import SpoolReader
 from edge_gateway.spool.release import SpoolReleaser, spool_usage
 from edge_gateway.spool.sink import DeliverySink, Submission
 from edge_gateway.spool.spool import Spool
+from edge_gateway.spool.spool_set import SpoolSet
 
 __all__ = [
     "SPOOL_START",
@@ -88,6 +89,7 @@ __all__ = [
     "SpoolReader",
     "SpoolRecord",
     "SpoolReleaser",
+    "SpoolSet",
     "SpoolStalled",
     "SpoolStatistics",
     "SpooledDelivery",

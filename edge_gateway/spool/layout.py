@@ -180,6 +180,14 @@ def _mint_identity(
     return identity
 
 
+def copy_identity(fs: FileSystem, layout: SpoolLayout, identity: GatewayIdentity) -> None:
+    """On return a further directory of the same gateway carries its identity, flushed."""
+    fs.make_directory(layout.directory)
+    write_whole(fs, layout.identity, [encode_values(identity)])
+    fs.flush_directory(layout.directory.parent)
+    fs.flush_directory(layout.directory.parent.parent)
+
+
 def write_whole(fs: FileSystem, path: Path, buffers: Sequence[Bytes]) -> None:
     """On return `path` holds exactly these bytes and survives a power loss; never a part of them.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_gateway.spool.committer import Committer
 from edge_gateway.spool.entry import AssociationClosed
 from edge_gateway.spool.errors import translate
+from edge_gateway.spool.family import worker_identity
 from edge_gateway.spool.filesystem import CREATE, FileSystem
 from edge_gateway.spool.health import SpoolHealth
 from edge_gateway.spool.layout import (
@@ -57,31 +58,41 @@ class SpoolParts:
         self.held.close()
 
 
-def open_parts(
-    fs: FileSystem, directory: Path, site: str, limits: SpoolLimits, now: datetime
-) -> SpoolParts:
+@dataclass(frozen=True, slots=True)
+class SpoolPlace:
+    """A spool's directory, whose site it is, and the gateway's own directory."""
+
+    directory: Path
+    site: str
+    gateway_directory: Path
+
+
+def open_parts(fs: FileSystem, place: SpoolPlace, limits: SpoolLimits, now: datetime) -> SpoolParts:
     """On return the log is recovered and flushed, and all parts run. Raises as `Spool.open`."""
     with ExitStack() as held:
         try:
-            return _open_in(held, fs, SpoolLayout(directory), site, (limits, now))
+            return _open_in(held, fs, place, limits, now)
         except OSError as error:
-            raise translate(error, f"opening the spool {directory}") from error
+            raise translate(error, f"opening the spool {place.directory}") from error
 
 
 def _open_in(
     held: ExitStack,
     fs: FileSystem,
-    layout: SpoolLayout,
-    site: str,
-    settings: tuple[SpoolLimits, datetime],
+    place: SpoolPlace,
+    limits: SpoolLimits,
+    now: datetime,
 ) -> SpoolParts:
-    limits, now = settings
     started_s = time.monotonic()
+    layout = SpoolLayout(place.directory)
     fs.make_directory(layout.directory)
     held.callback(os.close, take_lock(layout.receiver_lock, "receiver"))
     layout.make(fs)
-    identity = load_or_mint_identity(fs, layout, site, now)
-    watermarks = Watermarks(fs, layout, identity, limits)
+    if place.directory == place.gateway_directory:
+        identity = load_or_mint_identity(fs, layout, place.site, now)
+    else:
+        identity = worker_identity(fs, layout)
+    watermarks = Watermarks(fs, place.gateway_directory, identity, limits)
     mark_descriptor = fs.open(layout.mark, CREATE)
     held.callback(fs.close, mark_descriptor)
 

@@ -12,13 +12,13 @@ from types import TracebackType
 
 from edge_gateway.spool.entry import RecordKind, SpooledDelivery
 from edge_gateway.spool.errors import SpoolCorrupt, SpoolError, translate
+from edge_gateway.spool.family import measure_all
 from edge_gateway.spool.filesystem import READ, FileSystem
 from edge_gateway.spool.layout import (
     REMNANT_SUFFIX,
     SEGMENT_SUFFIX,
     TEMPORARY_SUFFIX,
     SpoolLayout,
-    measure,
     take_lock,
 )
 from edge_gateway.spool.limits import FREE_SEGMENTS_MAX, Usage
@@ -129,5 +129,8 @@ class SpoolReleaser:
 
 
 def spool_usage(directory: Path, *, fs: FileSystem | None = None) -> Usage:
-    """What a spool occupies now; segments and objects count, free segments are told apart."""
-    return measure(fs or FileSystem(), SpoolLayout(directory))
+    """What a gateway's spool occupies now, the directories of all its workers together.
+
+    Segments and objects count, free segments are told apart.
+    """
+    return measure_all(fs or FileSystem(), directory)

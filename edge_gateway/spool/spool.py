@@ -25,7 +25,7 @@ from edge_gateway.spool.entry import (
 from edge_gateway.spool.filesystem import FileSystem
 from edge_gateway.spool.layout import GatewayIdentity, require_delivery_id
 from edge_gateway.spool.limits import Admission, RecoveryReport, SpoolLimits, SpoolStatistics
-from edge_gateway.spool.opening import SpoolParts, open_parts
+from edge_gateway.spool.opening import SpoolParts, SpoolPlace, open_parts
 from edge_gateway.spool.pending import Pending
 from edge_gateway.spool.sealing import Sealed
 from edge_gateway.spool.sink import DeliverySink
@@ -52,10 +52,13 @@ class Spool:
         site: str,
         limits: SpoolLimits | None = None,
         *,
+        gateway_directory: Path | None = None,
         clock: Clock | None = None,
         fs: FileSystem | None = None,
     ) -> Spool:
         """Opens, recovering whatever was left, or creates; see `recovery` for what was found.
+
+        `gateway_directory` is given for a worker's directory: watermarks are the gateway's.
 
         On return a torn tail is dropped, orphans are deleted, associations that a crash left open
         are closed as `gateway_lost` (durable deliveries without a receipt get one with 0x0000),
@@ -63,7 +66,8 @@ class Spool:
         SpoolCorrupt (gateway.json), SpoolFull (no room even for a first segment), SpoolBroken.
         """
         limits, clock = limits or SpoolLimits(), clock or SystemClock()
-        parts = open_parts(fs or FileSystem(), directory, site, limits, clock.now())
+        place = SpoolPlace(directory, site, gateway_directory or directory)
+        parts = open_parts(fs or FileSystem(), place, limits, clock.now())
         return cls(parts, limits, clock)
 
     @property

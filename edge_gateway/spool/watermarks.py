@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 from edge_gateway.spool.errors import SpoolMismatch
+from edge_gateway.spool.family import measure_all
 from edge_gateway.spool.filesystem import FileSystem
 from edge_gateway.spool.health import SpoolHealth
-from edge_gateway.spool.layout import GatewayIdentity, SpoolLayout, measure
+from edge_gateway.spool.layout import GatewayIdentity
 from edge_gateway.spool.limits import (
     SEGMENT_BYTES_MIN,
     SEGMENTS_MIN,
@@ -30,18 +32,18 @@ _REFRESH_PER_COST = 20
 
 
 class Watermarks:
-    """Both watermarks of one spool and the present answer."""
+    """Both watermarks of a gateway, over all its spools, and the present answer."""
 
     def __init__(
         self,
         fs: FileSystem,
-        layout: SpoolLayout,
+        gateway_directory: Path,
         identity: GatewayIdentity,
         limits: SpoolLimits,
     ) -> None:
         self._fs = fs
-        self._layout = layout
-        room = fs.disk_space(layout.directory)
+        self._directory = gateway_directory
+        room = fs.disk_space(gateway_directory)
         default_free = default_free_bytes_min(room.total_bytes)
         given_max, given_min = limits.spool_bytes_max, limits.free_bytes_min
         self.spool_bytes_max = identity.spool_bytes_max if given_max is None else given_max
@@ -54,7 +56,7 @@ class Watermarks:
         self._taken_bytes = 0
 
     def taken(self, size_bytes: int) -> None:
-        """Tells of a data set that was just taken.
+        """Tells of a data set that was just taken, by this process.
 
         What came since the last count may reach the watermark long before the next one is due: a
         fast sender fills 80 MiB in half a second.
@@ -86,7 +88,7 @@ class Watermarks:
         self._fresh_until_s = now_s + min(max(pause_s, REFRESH_S_MIN), REFRESH_S_MAX)
 
     def _ask_disk(self) -> Admission:
-        usage = measure(self._fs, self._layout)
+        usage = measure_all(self._fs, self._directory)
         self._counted_bytes, self._taken_bytes = usage.bytes, 0
         text = lack_of_room(usage, self.spool_bytes_max, self.free_bytes_min)
         return Admission(not text, text)

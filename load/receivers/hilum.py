@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.failures import RetryableError
-from edge_gateway.spool import SpooledDelivery, SpoolReader, SpoolReleaser
+from edge_gateway.spool import SpooledDelivery, SpoolSet
+from edge_gateway.spool.spool_set import WorkerReader
 from infra.engines.program import Probe
 from infra.local_stack import local_stack_tree
 from load.receivers.process import OwnProcess, ProcessReceiver, own_process
@@ -30,6 +31,8 @@ AE_TITLE = "HILUM"
 # What is set of the spool beside its directory: nothing, so that production's defaults hold.
 DEFAULTS: Mapping[str, int] = {}
 RECORDS_PER_POLL = 1_000
+# All that there are: each keeps its segments for recycling.
+WORKERS_MAX = 16
 SCRAPE_TIMEOUT_S = 5.0
 _FLUSHES = "hilum_spool_flush_total"
 
@@ -41,7 +44,7 @@ class RunningHilum(ProcessReceiver):
         super().__init__(process, target)
         self._spool = spool
         self._http_port = http_port
-        self._reader = SpoolReader(spool)
+        self._readers: dict[int, WorkerReader] = {}
 
     def wait_until_ready(self) -> None:
         """Returns once readyz says so and a C-ECHO is answered."""
@@ -54,15 +57,21 @@ class RunningHilum(ProcessReceiver):
 
         The live segment stays: a gateway never gives that one away. Raises SpoolError.
         """
-        with SpoolReleaser(self._spool) as releaser:
-            while records := self._reader.poll(RECORDS_PER_POLL):
-                for record in records:
-                    if isinstance(record.entry, SpooledDelivery) and record.entry.external:
-                        releaser.purge(record.entry.delivery_id)
-            live = self._reader.position.segment_number
-            for number in self._reader.segment_numbers():
-                if number < live:
-                    releaser.release_segment(number)
+        with SpoolSet(self._spool, workers=WORKERS_MAX) as spools:
+            for worker in spools.workers:
+                if worker not in self._readers:
+                    self._readers[worker] = spools.follower(worker)
+                self._clear(self._readers[worker], spools)
+
+    def _clear(self, reader: WorkerReader, spools: SpoolSet) -> None:
+        while records := reader.poll(RECORDS_PER_POLL):
+            for record in records:
+                if isinstance(record.entry, SpooledDelivery) and record.entry.external:
+                    spools.purge(record.entry.delivery_id)
+        live = reader.position.segment_number
+        for number in spools.segment_numbers():
+            if reader.first_segment <= number < live:
+                spools.release_segment(number)
 
     def flushes(self) -> int | None:
         """Flushes of the spool since the process started, as /metrics says at this moment."""
@@ -77,29 +86,40 @@ class RunningHilum(ProcessReceiver):
 
     def close(self) -> None:
         """Lets go of the spool's files."""
-        self._reader.close()
+        for reader in self._readers.values():
+            reader.close()
 
 
 @contextmanager
-def run_hilum(directory: Path, spool: Mapping[str, int] = DEFAULTS) -> Iterator[RunningHilum]:
+def run_hilum(
+    directory: Path, spool: Mapping[str, int] = DEFAULTS, *, workers: int | None = None
+) -> Iterator[RunningHilum]:
     """`python -m edge_gateway receive` with settings and a spool of its own below `directory`.
 
-    `spool` sets keys of its spool away from production's defaults.
+    `spool` sets keys of its spool away from production's defaults, `workers` how many processes
+    receive.
     """
     command = [sys.executable, "-m", "edge_gateway", "receive"]
-    with run_gateway("hilum", command, directory, spool) as running:
+    with run_gateway("hilum", command, directory, spool, workers=workers) as running:
         yield running
 
 
 @contextmanager
 def run_gateway(
-    name: str, command: Sequence[str], directory: Path, spool_settings: Mapping[str, int] = DEFAULTS
+    name: str,
+    command: Sequence[str],
+    directory: Path,
+    spool_settings: Mapping[str, int] = DEFAULTS,
+    *,
+    workers: int | None = None,
 ) -> Iterator[RunningHilum]:
     """Runs a program that takes `--settings` and `--gateway` as the receive process does."""
     dicom_port, http_port = free_ports(2)
     spool = directory / "spool"
     tree = _settings(directory, dicom_port, http_port)
     tree["gateways"][GATEWAY]["spool"] = {"directory": str(spool), **spool_settings}
+    if workers is not None:
+        tree["gateways"][GATEWAY]["workers"] = workers
     settings = directory / "settings.toml"
     directory.mkdir(parents=True, exist_ok=True)
     write_private(settings, to_toml(tree))

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -79,6 +79,13 @@ class ReceiveProcess:
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
         eventually(self.is_ready, START_TIMEOUT_S)
         return self
+
+    def run_to_end(self, log: IO[bytes]) -> int:
+        """For one that must not start: its exit code."""
+        command = [sys.executable, "-m", "edge_gateway", "receive"]
+        command += ["--settings", str(self.settings), "--gateway", "north"]
+        done = subprocess.run(command, cwd=ROOT, stderr=log, timeout=START_TIMEOUT_S, check=False)
+        return done.returncode
 
     def is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log.read_text()

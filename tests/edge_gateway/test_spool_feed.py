@@ -9,6 +9,7 @@ from edge_gateway.progress import Progress
 from edge_gateway.progress_receipts import ReceiptLedger
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import Spool, SpoolReader
+from edge_gateway.spool.spool_set import WorkerReader
 from edge_gateway.spool_feed import SpoolFeed
 from tests.edge_gateway.spool.workload import SMALL_SEGMENTS, flip, store
 
@@ -19,14 +20,17 @@ def test_before_a_rotten_record_and_at_it_not_all_is_in_the_ledger(tmp_path: Pat
     reader = SpoolReader(tmp_path)
     flip(tmp_path, reader.poll(10)[2].location.offset_bytes + 60)
     reader.close()
-    reader, progress = SpoolReader(tmp_path), Progress(tmp_path / "progress.sqlite", "gateway")
+    follower, progress = (
+        WorkerReader(tmp_path, 1),
+        Progress(tmp_path / "progress.sqlite", "gateway"),
+    )
     receipts = ReceiptLedger(progress.connection)
-    feed = SpoolFeed(reader, progress, receipts, RecentDeliveries(), ForwardHealth())
+    feed = SpoolFeed(follower, progress, receipts, RecentDeliveries(), ForwardHealth())
     feed.begin()
     for known, has_caught_up in ((2, False), (2, False), (4, True)):
         assert feed.step()
         found = [one for one in sent if progress.find(one) is not None]
         assert (len(found), feed.has_caught_up) == (known, has_caught_up)
     assert not feed.step() and feed.has_caught_up
-    reader.close()
+    follower.close()
     progress.close()

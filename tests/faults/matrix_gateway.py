@@ -14,6 +14,8 @@ GATEWAY_ROWS: tuple[Row, ...] = (
             "::test_killed_receiver_loses_nothing_it_acknowledged",
             "tests/edge_gateway/test_receive_process.py"
             "::test_what_was_acknowledged_before_a_kill_is_recovered",
+            "tests/edge_gateway/workers/test_worker_lost.py"
+            "::test_a_killed_worker_breaks_its_own_associations_and_loses_nothing",
         ),
         soak=(
             "tests/edge_gateway/spool/test_kill.py"

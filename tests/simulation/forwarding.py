@@ -27,8 +27,9 @@ from edge_gateway.publish import Pipeline, PublishLimits, PublishParts
 from edge_gateway.receipts import ReceiptPublisher, ReceiptSender
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.retention import Retention, RetentionLimits, RetentionParts
-from edge_gateway.spool import SpoolReader, SpoolReleaser
+from edge_gateway.spool import SpoolSet
 from edge_gateway.spool_feed import SpoolFeed
+from edge_gateway.spool_feeds import SpoolFeeds
 from edge_gateway.state import GatewayFacts, StateParts, StateReporter
 from edge_gateway.twin import TwinWatch
 from infra.settings_forwarding import ForwardingSettings
@@ -62,8 +63,7 @@ class Forwarding:
     progress: Progress
     receipts: ReceiptLedger
     pipeline: Pipeline
-    releaser: SpoolReleaser
-    readers: list[SpoolReader]
+    spools: SpoolSet
     fs: SimulatedFileSystem
     publisher: SimulatedPublisher
     is_connected: bool = False
@@ -91,11 +91,9 @@ class Forwarding:
     def end(self) -> None:
         """What the ledger's last batch had is gone; what was sent may still arrive."""
         self.publisher.close()
-        for reader in self.readers:
-            reader.close()
         self.pipeline.abandon()
         self.fs.end()
-        self.releaser.close()
+        self.spools.close()
         self.progress.connection.rollback()
         self.progress.connection.close()
 
@@ -112,9 +110,8 @@ def start_forwarding(
 ) -> Forwarding:
     """The duties, as `edge_gateway.forward` puts them together."""
     metrics, health = Metrics(), ForwardHealth()
-    readers = [SpoolReader(directory, fs=fs) for _ in range(3)]
     publisher = SimulatedPublisher(bus, ORIGIN)
-    releaser = SpoolReleaser(directory, fs=fs)
+    spools = SpoolSet(directory, fs=fs)
     progress = Progress(directory / LEDGER, GATEWAY_ID)
     receipts, recent = ReceiptLedger(progress.connection), RecentDeliveries()
     requests = RequestDesk(GATEWAY_ID, progress, clock, metrics)
@@ -126,7 +123,7 @@ def start_forwarding(
             queue=_queue(progress, clock, has_priorities=has_priorities),
             bandwidth=bandwidth,
             recent=recent,
-            reader=readers[0],
+            spools=spools,
             sender=sender,
             health=health,
             clock=clock,
@@ -136,16 +133,19 @@ def start_forwarding(
     listener = CentreListener(KAFKA, GATEWAY_ID, positions_in(progress), health, clock)
     parts = ForwarderParts(
         progress=progress,
-        feed=SpoolFeed(readers[1], progress, receipts, recent, health, priorities=Priorities()),
+        feed=SpoolFeeds(
+            spools,
+            lambda reader: SpoolFeed(
+                reader, progress, receipts, recent, health, priorities=Priorities()
+            ),
+        ),
         listener=listener,
         custody=CustodyDesk(GATEWAY_ID, progress, clock, metrics),
         requests=requests,
         pipeline=pipeline,
         bandwidth=bandwidth,
         receipts=_receipts(receipts, publisher, health, clock),
-        retention=_retention(
-            directory, RetentionParts(progress, receipts, readers[2], releaser, health, clock)
-        ),
+        retention=_retention(RetentionParts(progress, receipts, spools, health, clock)),
         state=_state(
             boot_id,
             directory,
@@ -157,9 +157,7 @@ def start_forwarding(
         metrics=metrics,
     )
     (forwarder := Forwarder(parts, GATEWAY_ID, REPUBLISH_AFTER)).begin()
-    return Forwarding(
-        forwarder, listener, progress, receipts, pipeline, releaser, readers, fs, publisher
-    )
+    return Forwarding(forwarder, listener, progress, receipts, pipeline, spools, fs, publisher)
 
 
 def _pipeline(parts: PublishParts) -> Pipeline:
@@ -178,8 +176,8 @@ def _state(boot_id: str, directory: Path, parts: StateParts) -> StateReporter:
     return StateReporter(facts, parts, 10.0)
 
 
-def _retention(directory: Path, parts: RetentionParts) -> Retention:
-    limits = RetentionLimits(directory, SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0)
+def _retention(parts: RetentionParts) -> Retention:
+    limits = RetentionLimits(SEGMENT_BYTES, SPOOL_BYTES_MAX, HOLD_S, 0)
     return Retention(parts, limits)
 
 
