@@ -125,7 +125,9 @@ class GatewaySettings(Section):
     allow_plain_text_beyond_loopback: bool = False
     tls: GatewayTls | None = None
     spool: SpoolSettings
-    workers: int | None = Field(default=None, ge=1, le=16)
+    workers: int | None = Field(
+        default=None, ge=1, le=16, description="processes that receive; see docs/workers.md"
+    )
     associations_max: int = Field(default=256, ge=1, le=4096)
     pdu_bytes_max: int = Field(default=256 * 1024, ge=16 * 1024, le=4 * MIB)
     idle_timeout_s: int = Field(default=600, ge=5)

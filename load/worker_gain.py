@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from load.receivers.hilum import RunningHilum, run_hilum
+from load.receivers.hilum import DEFAULTS, RunningHilum, run_hilum
 from load.senders import LeanOptions, Planned, send_lean
 from load.studies import Identity, default_cache, templates
 
@@ -92,11 +92,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, choices=range(2, 17), metavar="2-16")
     parser.add_argument("--seconds", type=float, default=1.5, help="Of one time box.")
     parser.add_argument("--pairs", type=int, default=5, choices=range(1, 51), metavar="1-50")
+    parser.add_argument("--segment-mib", type=int, help="Of the spools; production's by default.")
     options = parser.parse_args()
+    spool = {"segment_bytes": options.segment_mib << 20} if options.segment_mib else DEFAULTS
     print("| kind | associations | 1 worker, /s | N workers, /s | ratio | pairs | CPU | flushes |")
     with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
         one, several = (
-            running.enter_context(run_hilum(Path(directory, str(workers)), workers=workers))
+            running.enter_context(run_hilum(Path(directory, str(workers)), spool, workers=workers))
             for workers in (1, options.workers)
         )
         bench = Bench(one, several, options.seconds)

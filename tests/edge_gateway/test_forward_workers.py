@@ -97,8 +97,12 @@ def test_all_spools_leave_also_one_that_comes_later_and_in_the_order_of_time(
     third.store_study(f"{STUDY}.3", 5)
     eventually(lambda: set(third.order) <= centre.received_ids(), "of the third")
     eventually(lambda: len([r for r in centre.receipts() if r.ended]) == 3, "closed")
-    state = centre.await_state(lambda told: not told.receipts_unpublished, "receipts are out")
-    assert sum(total.deliveries for total in state.totals) == 46
+    centre.await_state(
+        lambda told: (
+            not told.receipts_unpublished and sum(each.deliveries for each in told.totals) == 46
+        ),
+        "all of the three is told",
+    )
     assert process.stop() == 0
     # A later start goes on where each spool stood.
     more = third.store_study(f"{STUDY}.4", 2)

@@ -19,6 +19,8 @@ from edge_gateway.progress_rows import DeliveryState
 from edge_gateway.quota_desk import QuotaDesk
 from edge_gateway.recent import RecentDeliveries
 from edge_gateway.spool import SpoolReader
+from edge_gateway.spool.family import FIRST_WORKER
+from edge_gateway.spool.spool_set import WorkerReader
 from edge_gateway.spool_feed import SpoolFeed
 from edge_gateway.unarchived import FILE_NAME, read_unarchived
 from infra.clock import SystemClock
@@ -60,7 +62,7 @@ class Forwarding:
         self._gateway, self.directory = gateway, gateway.directory
         gateway_id = gateway.spool.identity.gateway_id
         self.progress = Progress(self.directory / "progress.sqlite", gateway_id)
-        self._reader = SpoolReader(self.directory)
+        self._reader = WorkerReader(self.directory, FIRST_WORKER)
         receipts = ReceiptLedger(self.progress.connection)
         self._feed = SpoolFeed(
             self._reader, self.progress, receipts, RecentDeliveries(), ForwardHealth()

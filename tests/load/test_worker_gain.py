@@ -12,8 +12,9 @@ MEASURED_WITHIN_S = 300
 
 def test_the_gain_is_measured_against_two_running_gateways() -> None:
     """It ends with an error where an instance was not taken."""
+    command = [sys.executable, "-m", "load.worker_gain", "--pairs", "1", "--seconds", "0.3"]
     done = subprocess.run(
-        [sys.executable, "-m", "load.worker_gain", "--pairs", "1", "--seconds", "0.3"],
+        [*command, "--segment-mib", "16"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

