@@ -29,16 +29,21 @@ class Spoil(StrEnum):
     DIE_AFTER_BODY = "die after body"  # the engine got all of it; the line dies before the answer
     LOSE_ANSWER = "lose answer"  # the engine answered success; nobody hears it
     FLIP_BODY = "flip body"  # one bit of the request's body is another one
+    FLIP_ANSWER = "flip answer"  # one bit of the answer's body is, each time in another byte
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The first line of a request, whether a body follows, and how that begins."""
+    """The first line of a request, whether a body follows, how that begins, and its length.
+
+    `size_bytes` is 0 where the length is not told before.
+    """
 
     method: str
     target: str
     has_body: bool
     body_start: bytes
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +147,11 @@ class HttpProxy(TcpProxy):
         if not answer or (spoil is Spoil.LOSE_ANSWER and _is_success(answer)):
             return False
         self.pass_down(line, answer)
+        flip_at = self.spoilt[spoil.value] if spoil is Spoil.FLIP_ANSWER else 0
         if request.method != "HEAD":
             for block in body_of(answer, server, is_answer=True):
-                self.pass_down(line, block)
+                self.pass_down(line, _flipped(block, flip_at) if flip_at else block)
+                flip_at = 0
         return not _is_last(answer) and not _is_last(head)
 
     def _chosen(self, request: Request) -> tuple[Fault | None, int]:
@@ -203,17 +210,21 @@ def _chunks(stream: BufferedReader) -> Iterator[bytes]:
             return
 
 
-def _flipped(block: bytes) -> bytes:
-    """The block with one bit turned in its last data byte; a chunk's own framing is left alone."""
-    at = max(len(block) - 3, 0)
+def _flipped(block: bytes, place: int = 1) -> bytes:
+    """The block with one bit turned in its last data byte, or `place` - 1 bytes before it.
+
+    A chunk's own framing is left alone.
+    """
+    at = max(len(block) - 2 - place, 0)
     return block[:at] + bytes([block[at] ^ 0x01]) + block[at + 1 :]
 
 
 def _request_of(head: bytes, stream: BufferedReader) -> Request:
     method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-    has_length = _header(head, b"content-length") not in (b"", b"0")
-    has_body = has_length or bool(_header(head, b"transfer-encoding"))
-    return Request(method, target, has_body, stream.peek(BODY_START_BYTES) if has_body else b"")
+    size_bytes = int(_header(head, b"content-length") or b"0")
+    has_body = size_bytes > 0 or bool(_header(head, b"transfer-encoding"))
+    body_start = stream.peek(BODY_START_BYTES) if has_body else b""
+    return Request(method, target, has_body, body_start, size_bytes)
 
 
 def _answer(answer: bytes, request: Request) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.faults.http_proxy import BODY_START_BYTES, Request
 
 
@@ -20,6 +22,11 @@ S3_ERRORS = (
     _s3_error("503 Service Unavailable", "ServiceUnavailable"),
     _s3_error("503 Slow Down", "SlowDown"),
 )
+# What a store says of an object that it never takes, and what a proxy before it says.
+TOO_LARGE = (
+    _s3_error("400 Bad Request", "EntityTooLarge"),
+    b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/html\r\n\r\n<html>413</html>",
+)
 TABLE_IS_READ_ONLY = (_clickhouse_error(242, "TABLE_IS_READ_ONLY"),)
 
 
@@ -28,6 +35,16 @@ def is_upload(request: Request) -> bool:
     return request.method == "PUT" and request.has_body
 
 
+def is_download(request: Request) -> bool:
+    """A pack's bytes on their way from a store."""
+    return request.method == "GET" and "/packs/" in request.target
+
+
 def is_insert(request: Request) -> bool:
     """Rows on their way to an index, whose body begins with the statement."""
     return request.method == "POST" and b"INSERT INTO" in request.body_start[:BODY_START_BYTES]
+
+
+def is_upload_above(size_bytes: int) -> Callable[[Request], bool]:
+    """Such bytes where they are more than `size_bytes`."""
+    return lambda request: is_upload(request) and request.size_bytes > size_bytes
