@@ -2,18 +2,20 @@
 
 Invariant: no bytes are stored under an event's name but those with the sha256 it tells, and a
 gateway learns of custody only after the stored pack's size and checksum were read back. What
-cannot be archived is refused by name or asked for again, never left out.
+cannot be archived is refused by name or asked for again, never left out. A pack that the store
+refuses for good is halved until what it refuses is one delivery.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from consumers.announce import Announcer, Custody, Deadline, custody_members
+from consumers.archive_outcome import Assembled, Outcome, Refused, Stored
 from consumers.pack_buffers import PackBuffers
 from consumers.pack_groups import Received, memory_bytes, pack_groups
 from consumers.part10 import part10_head
@@ -29,7 +31,7 @@ from contracts.events import (
 )
 from contracts.failures import PoisonError, Reason
 from contracts.identity import is_sha256, record_key
-from contracts.packs import ARCHIVED_AT_METADATA, Pack, PackAssembly, PackFile
+from contracts.packs import ARCHIVED_AT_METADATA, PackAssembly, PackFile
 from contracts.topics import RECEIVED
 from infra.connect import Engines
 from infra.seams import PayloadGoneError, StoredObject
@@ -49,24 +51,6 @@ LIMITS = BatchLimits(
 _log = logger("object-archive")
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """What became of the deliveries that are in no pack."""
-
-    rejections: list[Rejection] = field(default_factory=list)
-    gone: list[InstanceReceived] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A pack that the store has, verified."""
-
-    area: Area
-    pack: Pack
-    stored: StoredObject
-    archived_at: datetime
-
-
 class ObjectArchive:
     """The writer of `object-archive`. A pack is gathered in memory and goes up beside the next.
 
@@ -82,7 +66,8 @@ class ObjectArchive:
         self._metrics = engines.metrics
         self._announcer = Announcer(engines.publisher, engines.clock)
         self._scratch = Scratch(engines.scratch_directory)
-        self._transfers: Transfers[_Stored] = Transfers(engines.settings.consumer(SPEC.name))
+        settings = engines.settings.consumer(SPEC.name)
+        self._transfers: Transfers[Stored | Refused] = Transfers(settings)
 
     def write(self, batch: Sequence[Received]) -> Sequence[Rejection]:
         """On return each delivery is in a stored pack, refused, or asked for again.
@@ -90,14 +75,17 @@ class ObjectArchive:
         Its pack, its custody and its request are acknowledged. Raises RetryableError, FatalError.
         """
         deadline = Deadline(self._clock, LIMITS.write_deadline_s, "archiving a batch")
-        outcome = _Outcome()
+        outcome = Outcome()
         self._announcer.forget()
         try:
-            for area, group in pack_groups(_valid(batch, outcome.rejections)):
-                self._archive(area, group, outcome, deadline)
-            for stored in self._transfers.rest():
-                self._announce_pack(stored)
-                deadline.check()
+            groups = list(pack_groups(_valid(batch, outcome.rejections)))
+            while groups:
+                for area, group in groups:
+                    self._archive(area, group, outcome, deadline)
+                for done in self._transfers.rest():
+                    self._settle(done, outcome)
+                    deadline.check()
+                groups = outcome.take_halves()
         finally:
             self._transfers.abandon()
         self._announce_outcome(outcome)
@@ -112,58 +100,79 @@ class ObjectArchive:
         self._transfers.close()
 
     def _archive(
-        self, area: Area, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
+        self, area: Area, group: Sequence[Received], outcome: Outcome, deadline: Deadline
     ) -> None:
         size_bytes_max = sum(map(memory_bytes, group))
         if not self._transfers.has_room_for(size_bytes_max):
             self._archive_by_scratch(area, group, outcome, deadline)
             return
-        for stored in self._transfers.make_room(size_bytes_max):
-            self._announce_pack(stored)
+        for done in self._transfers.make_room(size_bytes_max):
+            self._settle(done, outcome)
         file = PackBuffers()
-        pack = self._assemble(file, group, outcome, deadline)
-        if pack is not None:
+        assembled = self._assemble(area, file, group, outcome, deadline)
+        if assembled is not None:
             deadline.check()
-            self._transfers.start(size_bytes_max, partial(self._store, area, pack, file))
+            self._transfers.start(size_bytes_max, partial(self._store, assembled, file))
 
     def _archive_by_scratch(
-        self, area: Area, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
+        self, area: Area, group: Sequence[Received], outcome: Outcome, deadline: Deadline
     ) -> None:
         with self._scratch.file("pack.tar") as path:
             with path.open("wb") as file:
-                pack = self._assemble(file, group, outcome, deadline)
-            if pack is None:
+                assembled = self._assemble(area, file, group, outcome, deadline)
+            if assembled is None:
                 return
             deadline.check()
-            at = self._clock.now()
-            stored = self._objects.put_file(pack.key(area), path, pack.object_sha256, _metadata(at))
-        self._announce_pack(_Stored(area, pack, stored, at))
+            done = self._store(assembled, path)
+        self._settle(done, outcome)
 
-    def _store(self, area: Area, pack: Pack, file: PackBuffers) -> _Stored:
-        """On a thread of the transfers."""
+    def _store(self, assembled: Assembled, held: PackBuffers | Path) -> Stored | Refused:
+        """On a thread of the transfers, or on the writer's own."""
         at = self._clock.now()
-        stored = self._objects.put_buffers(
-            pack.key(area), file.buffers, pack.object_sha256, _metadata(at)
-        )
-        return _Stored(area, pack, stored, at)
+        area, pack = assembled.area, assembled.pack
+        key, sha256 = pack.key(area), pack.object_sha256
+        try:
+            if isinstance(held, Path):
+                stored = self._objects.put_file(key, held, sha256, _metadata(at))
+            else:
+                stored = self._objects.put_buffers(key, held.buffers, sha256, _metadata(at))
+        except PoisonError as cause:
+            return Refused(area, assembled.records, cause)
+        return Stored(area, pack, stored, at)
+
+    def _settle(self, done: Stored | Refused, outcome: Outcome) -> None:
+        if isinstance(done, Stored):
+            self._announce_pack(done)
+            return
+        deliveries, why = len(done.records), done.cause.detail
+        _log.warning("the store refuses a pack", deliveries=deliveries, why=why)
+        self._metrics.count("hilum_pack_refused_total")
+        outcome.refuse(done)
 
     def _assemble(
-        self, file: PackFile, group: Sequence[Received], outcome: _Outcome, deadline: Deadline
-    ) -> Pack | None:
+        self,
+        area: Area,
+        file: PackFile,
+        group: Sequence[Received],
+        outcome: Outcome,
+        deadline: Deadline,
+    ) -> Assembled | None:
         assembly = PackAssembly(file)
+        records: list[Received] = []
         for record in group:
             deadline.check()
             event = record.event
             try:
                 assembly.add(event, part10_head(event), self._reader.open(event))
+                records.append(record)
             except PoisonError as refused:
                 outcome.rejections.append(Rejection(record, refused.reason, refused.detail))
             except PayloadGoneError as gone:
                 _log.warning("payload gone", delivery_id=event.delivery_id, why=str(gone))
                 outcome.gone.append(event)
-        return assembly.finish() if assembly.member_count else None
+        return Assembled(area, assembly.finish(), records) if records else None
 
-    def _announce_pack(self, done: _Stored) -> None:
+    def _announce_pack(self, done: Stored) -> None:
         pack, stored = done.pack, done.stored
         self._metrics.count("hilum_pack_written_total", area=done.area.value)
         self._metrics.count("hilum_pack_written_bytes_total", pack.size_bytes)
@@ -182,7 +191,7 @@ class ObjectArchive:
         state = CustodyState.QUARANTINED if is_quarantine else CustodyState.ARCHIVED
         self._announcer.custody(Custody(state, stored.key), custody_members(pack.members))
 
-    def _announce_outcome(self, outcome: _Outcome) -> None:
+    def _announce_outcome(self, outcome: Outcome) -> None:
         self._announcer.custody(
             Custody(CustodyState.REFUSED, ""),
             (_refused_member(rejection.record.event) for rejection in outcome.rejections),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from contracts.failures import FatalError, RetryableError
+from contracts.failures import FatalError, PoisonError, RetryableError
 from contracts.proof_records import PREFIX, parse_key, site_prefix
 from infra.seams import ObjectStore, StoreSite
 
@@ -76,6 +76,12 @@ def _put(store: ObjectStore, key: str, data: bytes) -> None:
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         store.put_buffers(key, [data], sha256, {})
+    except PoisonError as cause:
+        # Nothing of a chain may be left out, and no record is to blame for the object's size.
+        raise FatalError(
+            f"storing {key}: the store takes no object of {len(data)} bytes",
+            "raise the limit of the object store or of the proxy before it",
+        ) from cause
     except FatalError as cause:
         there = store.head(key)
         if there is None or there.sha256 == sha256:

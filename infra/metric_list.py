@@ -46,6 +46,7 @@ MetricName = Literal[
     "hilum_consumer_rejoined_total",
     "hilum_pack_written_total",
     "hilum_pack_written_bytes_total",
+    "hilum_pack_refused_total",
     "hilum_pack_replicated_total",
     "hilum_payload_gone_total",
 ]
@@ -128,6 +129,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("hilum_pack_written_total", "counter", "packs stored", ("area",)),
     Metric("hilum_pack_written_bytes_total", "counter", "bytes of packs stored"),
+    Metric("hilum_pack_refused_total", "counter", "packs the store refuses for good"),
     Metric("hilum_pack_replicated_total", "counter", "packs verified at the second site"),
     Metric("hilum_payload_gone_total", "counter", "deliveries asked to be republished"),
 )

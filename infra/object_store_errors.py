@@ -1,6 +1,8 @@
 """S3's error codes and its client's exceptions as the three failure classes, in one table.
 
 Invariant: what no row names is Fatal unless its status says that the server is at fault (5xx, 429).
+Poison is only what concerns the one object and stays so: a missing right or a full bucket is a
+matter of the whole store, and no delivery is given up for it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from contextlib import contextmanager
 from minio.error import InvalidResponseError, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from contracts.failures import FatalError, HilumError, RetryableError
+from contracts.failures import FatalError, HilumError, PoisonError, Reason, RetryableError
 
 # The object or the transfer may be sound next time. The checksum codes mean that the bytes were
 # altered on their way (a retry reads the file again), NoSuchUpload and InvalidPart that somebody
-# aborted our multipart upload.
+# aborted our multipart upload, the quotas that a person makes room.
 _HEALS = frozenset(
     {
         "BadDigest",
@@ -26,17 +28,23 @@ _HEALS = frozenset(
         "InvalidPart",
         "NoSuchUpload",
         "OperationAborted",
+        "QuotaExceeded",
         "RequestTimeTooSkewed",
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
         "XAmzContentChecksumMismatch",
         "XAmzContentSHA256Mismatch",
+        "XMinioAdminBucketQuotaExceeded",
         "XMinioServerNotInitialized",
         "XMinioStorageFull",
     }
 )
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
+
+# This object will never be taken: it is larger than the store, or a proxy before it, lets in.
+_REFUSED = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded"})
+_TOO_LARGE_STATUS = 413
 
 _NEXT_STEPS = {
     # A HEAD has no body: there a wrong key and a missing right look alike.
@@ -85,6 +93,8 @@ def translate(cause: Exception, doing: str) -> HilumError:
 def _by_code(code: str, status: int, text: str) -> HilumError:
     if code in _HEALS or status >= 500 or status in _RETRYABLE_STATUSES:
         return RetryableError(text)
+    if code in _REFUSED or status == _TOO_LARGE_STATUS:
+        return PoisonError(Reason.REFUSED_BY_SINK, text)
     fallback = "look the error up in the object store's log"
     return FatalError(text, _NEXT_STEPS.get(code, fallback))
 

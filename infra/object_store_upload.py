@@ -56,7 +56,10 @@ class _Part:
 
 
 class Uploads:
-    """Uploads into one bucket. Every method raises RetryableError and FatalError."""
+    """Uploads into one bucket. Every method raises RetryableError and FatalError.
+
+    Those that store raise PoisonError too, where the store takes no object of that size.
+    """
 
     def __init__(self, store: ObjectStoreSettings, pool: PoolManager) -> None:
         scheme = "https://" if store.secure else "http://"

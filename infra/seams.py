@@ -138,8 +138,8 @@ class ObjectStore(Protocol):
 
         On return the object is durable and has that size and sha256. An object already there
         with the same size and checksum is success (its own metadata counts). Up to 128 MiB one
-        PUT with a sha256 checksum, above multipart of 16 MiB. Raises RetryableError, FatalError
-        (credentials, bucket).
+        PUT with a sha256 checksum, above multipart of 16 MiB. Raises RetryableError, PoisonError
+        (the store takes no object of this size), FatalError (credentials, bucket).
         """
 
     def put_buffers(

@@ -143,7 +143,10 @@ def _apply(
     archived_at = max(source.archived_at for source in sources)
     key = pack.key(Area.PACKS)
     metadata = {ARCHIVED_AT_METADATA: archived_at.isoformat()}
-    store.put_buffers(key, file.buffers, pack.object_sha256, metadata)
+    try:
+        store.put_buffers(key, file.buffers, pack.object_sha256, metadata)
+    except PoisonError as cause:
+        raise _NotMergedError(f"{sources[0].key}: {cause.detail}") from cause
     checked = check_pack(engines.primary, key)
     if isinstance(checked, str):
         raise RetryableError(f"merging packs: the store gives out other bytes: {checked}")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from contracts.failures import FatalError, RetryableError
+from contracts.failures import FatalError, PoisonError, Reason, RetryableError
 from infra.object_store import STALL_TIMEOUT_S, S3ObjectStore
+from infra.object_store_errors import S3StatusError, translate
+from infra.object_store_upload import PART_BYTES
 from infra.settings import ObjectStoreSettings
+from tests.faults.http_proxy import Fault, HttpProxy, Spoil
+from tests.faults.spoilt_answers import TOO_LARGE, is_upload_above
 from tests.infra.s3_stores import a_file
 from tests.tcp_proxy import TcpProxy
 
@@ -109,3 +114,38 @@ def test_a_stall_is_given_up(
         with pytest.raises(RetryableError):
             through.head("packs/a.tar")
         assert time.monotonic() - before < STALL_TIMEOUT_S, "a second, and not the time-out's own"
+
+
+@pytest.mark.parametrize("answer", TOO_LARGE, ids=["store", "proxy"])
+@pytest.mark.parametrize("single_put_bytes_max", [PART_BYTES + 1, 0], ids=["put", "parts"])
+def test_an_object_that_is_too_large_is_poison_and_leaves_nothing(
+    s3_settings: ObjectStoreSettings,
+    store: S3ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    single_put_bytes_max: int,
+) -> None:
+    monkeypatch.setattr("infra.object_store.SINGLE_PUT_BYTES_MAX", single_put_bytes_max)
+    path, sha256 = a_file(tmp_path, 50_000)
+    host, _, port = s3_settings.endpoint.rpartition(":")
+    proxy = HttpProxy(host, int(port))
+    with proxy:
+        proxy.spoil(Fault(Spoil.ANSWER, is_upload_above(49_999), (answer,)), seed=1, one_in=1)
+        through = S3ObjectStore(s3_settings.model_copy(update={"endpoint": proxy.endpoint}))
+        with pytest.raises(PoisonError) as caught:
+            through.put_file("packs/a.tar", path, sha256, {})
+        assert caught.value.reason is Reason.REFUSED_BY_SINK
+        assert store.head("packs/a.tar") is None
+        assert store.abort_stale_uploads(timedelta(days=-1)) == 0
+        proxy.heal()
+        assert through.put_file("packs/a.tar", path, sha256, {}).sha256 == sha256
+
+
+@pytest.mark.parametrize("code", ["QuotaExceeded", "XMinioAdminBucketQuotaExceeded"])
+def test_a_full_bucket_is_waited_for(code: str) -> None:
+    assert isinstance(translate(S3StatusError(403, code, "full"), "storing a"), RetryableError)
+
+
+def test_a_missing_right_gives_up_no_delivery() -> None:
+    assert isinstance(translate(S3StatusError(403, "AccessDenied", ""), "storing a"), FatalError)

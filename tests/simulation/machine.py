@@ -217,6 +217,10 @@ class Delivery(ComposedRules):
     def store_fails(self, refusals: int, lost_answers: int) -> None:
         self.world.store.refusals, self.world.store.lost_answers = refusals, lost_answers
 
+    @rule(size_bytes=st.sampled_from((9_000, 1 << 40)))
+    def store_takes_less(self, size_bytes: int) -> None:
+        self.world.store.refused_bytes_min = size_bytes
+
     # -- the gateway
 
     @rule()

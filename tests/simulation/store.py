@@ -16,6 +16,7 @@ from tests.simulation.clock import SimulatedClock
 
 _CHUNK_BYTES = 1024 * 1024
 SLOW_PUT_S = 26 * 60.0
+NEVER_REFUSED_BYTES = 1 << 40
 
 
 class MemoryStore:
@@ -30,7 +31,7 @@ class MemoryStore:
         self.refusals = 0
         self.lost_answers = 0
         # Objects of this size and larger are refused for good.
-        self.refused_bytes_min = 1 << 40
+        self.refused_bytes_min = NEVER_REFUSED_BYTES
         # The next so many puts take longer than a write may.
         self.slow_puts = 0
 

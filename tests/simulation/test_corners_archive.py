@@ -130,7 +130,7 @@ def test_a_store_that_refuses_one_pack_for_good_costs_that_one_alone(world: Worl
     stored = world.send_study(1, [700, 12_000, 700])
     world.work(10)
     assert len(world.ledger_ids(("archived",))) == 2
-    assert world.ledger_ids(("published",)) == [stored[1]]
+    assert world.ledger_ids(("refused",)) == [stored[1]]
     world.store.refused_bytes_min = 1 << 40
     world.request(RequestKind.REPUBLISH, [stored[1]])
     world.heal_and_drain()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.events import RequestKind
 from contracts.failures import FatalError
 from contracts.topics import EVENT_REQUEST_BYTES_MAX, RECEIVED
 from tests.simulation.corner_steps import world
 from tests.simulation.world import World
 
 __all__ = ["world"]
+
+# A pack of three members is announced by a larger one, a pack of one by a smaller.
+EVENT_OF_ONE_BYTES_MAX = 600
 
 
 def _publish(world: World, study: int, sizes: list[int]) -> list[str]:
@@ -90,13 +92,12 @@ def test_a_rebalance_while_the_store_refuses_drops_the_batch(world: World) -> No
 
 
 def test_a_member_that_searches_for_a_culprit_stays_in_its_group(world: World) -> None:
-    world.store.refused_bytes_min = 12_000
-    stored = _publish(world, 1, [700, 12_000, 700])
+    stored = _publish(world, 1, [700, 3_000, 700])
+    world.bus.event_bytes_max = EVENT_OF_ONE_BYTES_MAX
     world.store.slow_puts = 1
     world.work(10)
-    assert world.ledger_ids(("published",)) == [stored[1]]
-    world.store.refused_bytes_min = 1 << 40
-    world.request(RequestKind.REPUBLISH, [stored[1]])
+    assert sorted(world.ledger_ids(("archived",))) == sorted(stored)
+    assert not world.bus.log(RECEIVED.dlq_name, 0).records
     world.heal_and_drain()
 
 

@@ -36,7 +36,7 @@ from tests.simulation.stepped import (
     quiet_logs,
     replaced,
 )
-from tests.simulation.store import MemoryStore
+from tests.simulation.store import NEVER_REFUSED_BYTES, MemoryStore
 from tests.simulation.truth import (
     Bucket,
     CommitWatch,
@@ -231,6 +231,7 @@ class World:
         self.bus.down_until = self.bus.held_until = 0.0
         self.bus.event_bytes_max = topics.EVENT_REQUEST_BYTES_MAX
         self.store.refusals = self.store.lost_answers = 0
+        self.store.refused_bytes_min = NEVER_REFUSED_BYTES
         self.gateway.heal()
         while not self.archive.members:
             self.archive.start_member()
