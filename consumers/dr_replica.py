@@ -44,6 +44,9 @@ LIMITS = BatchLimits(
 # Headers of this many instances wait in memory for one insert: single packs would be an insert
 # each, which ClickHouse answers with "too many parts".
 INDEXED_TOGETHER_MAX = 2_000
+# A download with other bytes is repeated at once: a line that flips one bit in many gigabytes has
+# given the right ones by then, and an object that rotted the same wrong ones twice.
+DOWNLOADS_MAX = 3
 
 Archived = Record[PackArchived]
 
@@ -179,20 +182,35 @@ class DrReplica:
     def _transfer(self, archived: PackArchived, held: HeldPack) -> bool:
         """Whether the second site's store has it now; False where it was collected."""
         try:
-            sha256 = held.fill(self._source.open(archived.object_key))
+            self._download(archived, held)
         except KeyError as cause:
             if self._source.head(collected_key(archived.object_key)) is not None:
                 return False
             raise RetryableError(
                 f"replicating {archived.object_key}: the first site's bucket does not have it"
             ) from cause
-        if sha256 != archived.object_sha256:
-            raise PoisonError(
-                Reason.CONTENT_MISMATCH, "the first site's object is not what its event announced"
-            )
         metadata = {ARCHIVED_AT_METADATA: archived.archived_at.isoformat()}
         held.put(self._target, archived.object_key, archived.object_sha256, metadata)
         return True
+
+    def _download(self, archived: PackArchived, held: HeldPack) -> None:
+        """On return the pack is held. Raises KeyError, RetryableError, PoisonError (damaged)."""
+        seen: set[str] = set()
+        for _ in range(DOWNLOADS_MAX):
+            sha256 = held.fill(self._source.open(archived.object_key))
+            if sha256 == archived.object_sha256:
+                return
+            if sha256 in seen:
+                raise PoisonError(
+                    Reason.CONTENT_MISMATCH,
+                    "the first site's object is not what its event announced",
+                )
+            seen.add(sha256)
+            _log.warning("other bytes came", object_key=archived.object_key, sha256=sha256)
+        raise RetryableError(
+            f"replicating {archived.object_key}: other bytes came at each of {DOWNLOADS_MAX} "
+            "downloads; examine the line to the first site and its machine's memory"
+        )
 
     def _verify(self, archived: PackArchived, held: HeldPack) -> PackContents:
         """Reads the copy back whole: what counts is what the second site gives out.

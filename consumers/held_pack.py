@@ -1,7 +1,7 @@
 """A pack between two stores: in memory, or on the scratch disk.
 
-Invariant: a held pack is what one `fill` read, with the sha256 that it gave; it never takes more
-memory than was set aside for it.
+Invariant: a held pack is what the last `fill` read, with the sha256 that it gave; it never takes
+more memory than was set aside for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class HeldPack(Protocol):
         """Whether `fill` has read something."""
 
     def fill(self, data: Iterable[bytes]) -> str:
-        """Takes the bytes and gives their sha256; once only.
+        """Takes these bytes in place of any earlier ones and gives their sha256.
 
         '' where they are more than were set aside for: then they are not what was announced.
         """
@@ -49,6 +49,7 @@ class InMemory:
     def fill(self, data: Iterable[bytes]) -> str:
         """See `HeldPack`. Of what is longer than announced there is no sha256: ''."""
         digest = hashlib.sha256()
+        self._pack = PackBuffers()
         self.is_filled = True
         for chunk in data:
             if self._pack.size_bytes + len(chunk) > self._size_bytes_max:
