@@ -8,11 +8,9 @@ for further members of the same group. Where memory runs out it begins anew with
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
-import traceback
 from pathlib import Path
 
 from consumers.batch_halving import HALVINGS_MAX, OPTION, begin_anew, halved, is_out_of_memory
@@ -22,11 +20,10 @@ from contracts.failures import EXIT_FAILED, EXIT_FATAL, EXIT_OK, FatalError, Ret
 from infra import settings as settings_module
 from infra.connect import connect
 from infra.memory_reuse import reuse_large_buffers
+from infra.process_end import stop_on_signals, stopped, unexpected
 from infra.settings import Settings
 from infra.telemetry import Metrics, ProcessEndpoint, configure_logging, logger
 
-# After a request to stop the batch in hand is given this long; what is cut off comes again.
-STOP_S_MAX = 9.0
 _BIND = "127.0.0.1"
 
 
@@ -42,17 +39,17 @@ def main() -> int:
     configure_logging(options.name, "info")
     reuse_large_buffers()
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     try:
         settings = settings_module.load(options.settings)
         run_consumer(options.name, settings, stop, options.batch_halvings)
     except FatalError as cause:
-        return _stopped(str(cause), cause.next_step, EXIT_FATAL)
+        return stopped(str(cause), cause.next_step, EXIT_FATAL)
     except RetryableError as cause:
-        return _stopped(str(cause), "", EXIT_FAILED)
+        return stopped(str(cause), "", EXIT_FAILED)
     except Exception as cause:  # noqa: BLE001 - process entry: the unknown is ours to mend
         if not is_out_of_memory(cause):
-            return _stopped(_unexpected(cause), "report this line, it is a defect", EXIT_FATAL)
+            return stopped(unexpected(cause), "report this line, it is a defect", EXIT_FATAL)
     else:
         return EXIT_OK
     # Here nothing holds the cause, and with it the batch, any more.
@@ -83,19 +80,6 @@ def run_consumer(
         endpoint.stop()
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
-    def on_signal(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            return
-        stop.set()
-        cut_off = threading.Timer(STOP_S_MAX, os._exit, (EXIT_OK,))
-        cut_off.daemon = True
-        cut_off.start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-
-
 def _out_of_memory(stop: threading.Event, batch_halvings: int) -> int:
     """Begins anew with half the batch; gives the exit code where that is over."""
     # A request to stop that comes from here on ends the process: nothing is in hand.
@@ -105,21 +89,9 @@ def _out_of_memory(stop: threading.Event, batch_halvings: int) -> int:
         return EXIT_OK
     step = "lower consumers.*.memory_bytes_max (packs) or batch_bytes_max (the others)"
     if batch_halvings >= HALVINGS_MAX:
-        return _stopped("out of memory", step, EXIT_FAILED)
+        return stopped("out of memory", step, EXIT_FAILED)
     logger("process").warning("out of memory", batch_halvings=batch_halvings + 1, next_step=step)
     begin_anew(batch_halvings + 1)
-
-
-def _stopped(reason: str, next_step: str, exit_code: int) -> int:
-    logger("process").error("stopped", reason=reason, next_step=next_step, exit_code=exit_code)
-    return exit_code
-
-
-def _unexpected(cause: Exception) -> str:
-    # The text of an unknown exception may hold anything, also of a patient: name the place only.
-    last = traceback.extract_tb(cause.__traceback__)[-1:]
-    place = "".join(f" at {Path(at.filename).name}:{at.lineno} in {at.name}" for at in last)
-    return f"unexpected {type(cause).__name__}{place}"
 
 
 if __name__ == "__main__":

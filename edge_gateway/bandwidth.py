@@ -9,7 +9,8 @@ from __future__ import annotations
 import zoneinfo
 
 from infra.clock import Clock
-from infra.settings_forwarding import DAY_MINUTES, ForwardingSettings
+from infra.settings_forwarding import ForwardingSettings
+from infra.settings_hours import DAY_MINUTES
 
 # The wall clock is asked for the hour's limit so often.
 LOOK_INTERVAL_S = 1.0

@@ -19,6 +19,7 @@ CONSUMER_HTTP_PORTS = {
     "usage-analytics": 9234,
     "custody-proof": 9235,
 }
+PACK_KEEPER_HTTP_PORT = 9230
 LOCAL_GATEWAYS = {"north": (11112, 9212, 9222), "south": (11113, 9213, 9223)}
 KAFKA_PORT, KAFKA_CONTROLLER_PORT = 9092, 9093
 MINIO_PORTS = {"primary": (9000, 9001), "dr": (9100, 9101)}
@@ -42,6 +43,7 @@ def local_stack_tree(state_directory: Path, port_offset: int) -> dict[str, Any]:
             for name, ports in LOCAL_GATEWAYS.items()
         },
         "consumers": _consumers(port_offset),
+        "packs": {"http_port": PACK_KEEPER_HTTP_PORT + port_offset},
         "proofs": {
             "key_file": str(state_directory / "proofs" / "signing.key"),
             "root_interval_s": 60,

@@ -48,6 +48,11 @@ MetricName = Literal[
     "hilum_pack_written_bytes_total",
     "hilum_pack_refused_total",
     "hilum_pack_replicated_total",
+    "hilum_packs_merged_total",
+    "hilum_packs_collected_total",
+    "hilum_packs_collected_bytes_total",
+    "hilum_packs_damaged",
+    "hilum_packs_night_timestamp_seconds",
     "hilum_payload_gone_total",
 ]
 
@@ -131,5 +136,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_pack_written_bytes_total", "counter", "bytes of packs stored"),
     Metric("hilum_pack_refused_total", "counter", "packs the store refuses for good"),
     Metric("hilum_pack_replicated_total", "counter", "packs verified at the second site"),
+    Metric("hilum_packs_merged_total", "counter", "small packs that became part of a merged one"),
+    Metric("hilum_packs_collected_total", "counter", "superfluous packs removed"),
+    Metric("hilum_packs_collected_bytes_total", "counter", "bytes of packs removed, at one site"),
+    Metric("hilum_packs_damaged", "gauge", "packs that the last night found damaged"),
+    Metric(
+        "hilum_packs_night_timestamp_seconds", "gauge", "end of the last whole night, Unix time"
+    ),
     Metric("hilum_payload_gone_total", "counter", "deliveries asked to be republished"),
 )

@@ -26,6 +26,7 @@ from infra.settings_admission import AdmitRule
 from infra.settings_commitment import CommitmentSettings
 from infra.settings_errors import explain
 from infra.settings_forwarding import ForwardingSettings
+from infra.settings_packs import PackSettings
 from infra.settings_proofs import ProofSettings
 from infra.settings_section import Section
 
@@ -188,6 +189,7 @@ class Settings(Section):
     consumers: dict[str, ConsumerSettings] = Field(default_factory=dict)
     schema_registry: RegistrySettings = RegistrySettings()
     local: LocalSettings = LocalSettings()
+    packs: PackSettings = PackSettings()
     proofs: ProofSettings = ProofSettings()
     scratch_directory: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

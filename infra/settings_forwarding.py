@@ -6,17 +6,21 @@ set can be obeyed, or the start says why not.
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from contracts.modalities import KNOWN_MODALITIES
+from infra.settings_hours import (
+    DAY_MINUTES,
+    TIME_OF_DAY,
+    minute_of_day,
+    require_time_zone,
+    require_window,
+)
 from infra.settings_section import Section
 
 MIB = 1024 * 1024
-DAY_MINUTES = 24 * 60
-TIME_OF_DAY = "^[0-2][0-9]:[0-5][0-9]$"
 # The first number goes first; the usual one is between, so that a rule can go either way.
 PRIORITIES = range(1, 10)
 PRIORITY_USUAL = 5
@@ -39,16 +43,12 @@ class BandwidthWindow(Section):
 
     @model_validator(mode="after")
     def _has_a_length(self) -> BandwidthWindow:
-        for time in (self.begins, self.ends):
-            if _minute_of_day(time) >= DAY_MINUTES:
-                raise ValueError(f"{time} is no time of the day: 00:00 to 23:59")
-        if self.begins == self.ends:
-            raise ValueError("begins and ends are the same time: a window needs a length")
+        require_window(self.begins, self.ends)
         return self
 
     def minutes_of_week(self) -> frozenset[int]:
         """Every minute in it, counted from Monday 00:00."""
-        begins, ends = (_minute_of_day(time) for time in (self.begins, self.ends))
+        begins, ends = (minute_of_day(time) for time in (self.begins, self.ends))
         length = (ends - begins) % DAY_MINUTES
         starts = (DAYS.index(day) * DAY_MINUTES + begins for day in self.days)
         return frozenset(
@@ -89,10 +89,7 @@ class ForwardingSettings(Section):
         if self.schedule and self.time_zone is None:
             raise ValueError('schedule needs time_zone, such as "Europe/Berlin": whose hours?')
         if self.time_zone is not None:
-            try:
-                zoneinfo.ZoneInfo(self.time_zone)
-            except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-                raise ValueError(f"time_zone {self.time_zone!r} is not known here") from None
+            require_time_zone(self.time_zone)
         taken: dict[int, int] = {}
         for number, window in enumerate(self.schedule):
             for minute in sorted(window.minutes_of_week()):
@@ -101,11 +98,6 @@ class ForwardingSettings(Section):
                     at = f"{DAYS[minute // DAY_MINUTES]} {_time_of_day(minute)}"
                     raise ValueError(f"schedule[{other}] and schedule[{number}] overlap at {at}")
         return self
-
-
-def _minute_of_day(time: str) -> int:
-    hours, _, minutes = time.partition(":")
-    return int(hours) * 60 + int(minutes)
 
 
 def _time_of_day(minute_of_week: int) -> str:

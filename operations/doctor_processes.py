@@ -65,6 +65,8 @@ def process_checks(settings: Settings, up_command: str) -> list[Check]:
     for spec in CATALOG:
         port = settings.consumer(spec.name).http_port
         checks.append(_ready_check(f"consumer {spec.name}", port, up_command))
+    if settings.packs.is_asked_for:
+        checks.append(_ready_check("pack-keeper", settings.packs.http_port, up_command))
     return checks + _peer_checks(settings)
 
 

@@ -18,6 +18,7 @@ from operations.stack_files import StackFiles
 
 # Where a consumer that the local settings do not know gets its metrics port from.
 FURTHER_CONSUMER_PORT = 9240
+PACK_KEEPER = "pack-keeper"
 _MEMBER = re.compile(r"(?P<name>.+)-[0-9]+\Z")
 
 
@@ -39,6 +40,9 @@ def service_programs(settings: Settings, files: StackFiles) -> list[Program]:
     for name in _consumer_processes(settings):
         port = settings.consumer(name).http_port
         programs.append(_python_program(files, name, ("consumers", name), port))
+    if settings.packs.is_asked_for:
+        port = settings.packs.http_port
+        programs.append(_python_program(files, PACK_KEEPER, ("operations.packs.keeper",), port))
     # All receivers before the first forwarder: a modality is answered first.
     order = {"schema": 0, "gateway": 1, "forward": 2}
     return sorted(programs, key=lambda program: order.get(program.name.split("-")[0], 3))
@@ -53,6 +57,8 @@ def stack_ports(settings: Settings) -> dict[str, tuple[int, ...]]:
         ports[f"forward-{name}"] = (gateway.forwarder_http_port,)
     for name in _consumer_processes(settings):
         ports[name] = (settings.consumer(name).http_port,)
+    if settings.packs.is_asked_for:
+        ports[PACK_KEEPER] = (settings.packs.http_port,)
     return ports
 
 

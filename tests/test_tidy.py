@@ -52,6 +52,7 @@ BROAD_EXCEPT_IN = {
     "edge_gateway/store_intake.py",
     "infra/schema_registry.py",
     "infra/engines",
+    "operations/packs/keeper.py",
 }
 POLL_IN = {
     "consumers/runner.py",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import takewhile
 
 from contracts.events import PackArchived
 from contracts.identity import ContentKey
@@ -59,14 +60,16 @@ def collect(
     studies: Collection[str] = (),
     is_applied: bool = False,
     tell: Tell = lambda text: None,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> Collected:
     """What may go of these studies' packs, or of all; with `is_applied` it is gone on return.
 
-    Raises RetryableError, FatalError: what had to be done before is done, the rest is not begun.
+    Once `goes_on` is false no further study is begun. Raises RetryableError, FatalError: what had
+    to be done before is done, the rest is not begun.
     """
     run = _Run(engines, tell)
     collected: list[Candidate] = []
-    for group in named_packs(engines, studies):
+    for group in takewhile(lambda _: goes_on(), named_packs(engines, studies)):
         run.forget_read()
         for one in superfluous(group):
             if not is_applied or run.collects(one):

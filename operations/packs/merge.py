@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 
 from consumers.announce import Announcer
 from consumers.pack_buffers import PackBuffers
@@ -32,12 +33,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class MergeOptions:
-    """Whose packs: those of `studies`, or of all; how many are worth it, and how long at rest."""
+    """Whose packs: those of `studies`, or of all; how many are worth it, and how long at rest.
+
+    Once `goes_on` is false no further pack is begun.
+    """
 
     studies: Collection[str] = ()
     packs_min: int = 4
     idle: timedelta = timedelta(hours=24)
     is_applied: bool = False
+    goes_on: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def merge(engines: Engines, options: MergeOptions, tell: Tell = lambda text: Non
     merges: list[Merge] = []
     failed: list[str] = []
     announcer = Announcer(engines.publisher, engines.clock)
-    for sources in _bins(engines, options):
+    for sources in takewhile(lambda _: options.goes_on(), _bins(engines, options)):
         planned = Merge(
             sources[0].study_instance_uid,
             tuple(source.key for source in sources),
