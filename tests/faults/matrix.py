@@ -252,6 +252,14 @@ PIPELINE_ROWS: tuple[Row, ...] = (
         "30",
         "split brain: both sites take images",
         "I4",
+        tests=(
+            "tests/faults/test_split_brain.py"
+            "::test_both_sites_take_images_and_hold_the_union_after",
+        ),
+        soak=(
+            "tests/faults/test_split_brain.py"
+            "::test_sites_that_split_again_and_again_hold_the_union_each_time",
+        ),
     ),
     Row(
         "31",
