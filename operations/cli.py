@@ -20,6 +20,7 @@ from operations.answers import out, write_json
 from operations.cli_certs import certs_app
 from operations.cli_dead_letters import dlq_app
 from operations.cli_doctor import doctor_app
+from operations.cli_gateways import gateways_app
 from operations.cli_inbox import inbox_app
 from operations.cli_packs import packs_app
 from operations.cli_proofs import answer_verify, answer_where, proofs_app
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(certs_app, name="certs")
+app.add_typer(gateways_app, name="gateways")
 app.add_typer(packs_app, name="packs")
 app.add_typer(proofs_app, name="proofs")
 app.add_typer(doctor_app)

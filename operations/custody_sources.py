@@ -23,11 +23,12 @@ from contracts.events import (
 from contracts.failures import PoisonError
 from contracts.pack_reading import PackFormatError, parse_locator, parse_manifest
 from contracts.packs import LOCATOR_TAIL_BYTES
-from contracts.topics import GATEWAY_STATE, PACK_ARCHIVED, RECEIPT, RECEIVED, Topic
+from contracts.topics import PACK_ARCHIVED, RECEIPT, RECEIVED, Topic
 from infra.seams import Database, ObjectStore, StoredObject
 from infra.settings import KafkaSettings
 from infra.topic_tail import read_all
 from operations.dead_letters import DeadLetter, dead_letters
+from operations.gateway_words import gateway_words
 
 Content = tuple[str, str]
 E = TypeVar("E", bound=Event)
@@ -81,10 +82,7 @@ def acknowledgements(settings: KafkaSettings) -> list[Acknowledgement]:
 
 def gateway_states(settings: KafkaSettings) -> dict[str, GatewayState]:
     """The latest word of each gateway id."""
-    latest: dict[str, GatewayState] = {}
-    for state in _readable(settings, GATEWAY_STATE, GatewayState):
-        latest[state.gateway_id] = state
-    return latest
+    return {key: word.state for key, word in gateway_words(settings).items()}
 
 
 def unarchived_count(state: GatewayState) -> int:

@@ -12,14 +12,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from contracts import codec
-from contracts.events import GatewayState
-from contracts.failures import PoisonError
-from contracts.topics import GATEWAY_STATE
 from infra.clickhouse import ClickHouseDatabase
 from infra.settings import ClickHouseSettings, ObjectStoreSettings, Settings
-from infra.topic_tail import read_all
 from operations.findings import Finding, Verdict, judge
+from operations.gateway_words import gateway_words
 
 SKEW_WARNING_S = 2.0
 # S3 refuses signatures that are 15 minutes off; long before that, times mislead people.
@@ -83,23 +79,16 @@ def clickhouse_clock(subject: str, settings: ClickHouseSettings) -> Finding:
 
 def gateway_clocks(settings: Settings) -> Iterator[Finding]:
     """Kafka tells no time, but it stamps what gateways say: each one's last word shows both."""
-    words: dict[str, tuple[GatewayState, datetime]] = {}
-    for record in read_all(settings.kafka, GATEWAY_STATE.name):
-        try:
-            state = codec.decode(record.value or b"", GatewayState)
-        except PoisonError:
-            continue
-        words[state.gateway_id] = (state, record.timestamp)
     fresh = [
-        (state, stamped)
-        for state, stamped in words.values()
-        if time.time() - stamped.timestamp() < WORD_AGE_S_MAX
+        word
+        for word in gateway_words(settings.kafka).values()
+        if time.time() - word.taken_at.timestamp() < WORD_AGE_S_MAX
     ]
-    for state, stamped in fresh:
-        behind = (stamped - state.at).total_seconds()
+    for word in fresh:
+        behind = word.behind_s
         # On the way to the broker a word may wait for a while: only that is no skew.
         skew = -behind if behind < 0 else min(0.0, SKEW_WARNING_S - behind)
-        yield _finding(f"gateway {state.gateway_name}", skew, "the broker")
+        yield _finding(f"gateway {word.state.gateway_name}", skew, "the broker")
     if not fresh:
         seen = "no gateway has spoken lately"
         wanted = ("gateways that speak every 10 s", "./hilum status")

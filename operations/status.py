@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from consumers.catalog import CATALOG
-from contracts.events import GatewayState
 from contracts.failures import HilumError
 from infra.cluster_view import ClusterView
 from infra.settings import Settings
-from operations.custody_sources import gateway_states, unarchived_count
+from operations.custody_sources import unarchived_count
+from operations.gateway_words import SpokenState, gateway_words
 from operations.stack_states import ProcessState
 
 # A gateway speaks every 10 s; three missed words are a silence worth showing.
@@ -66,8 +66,7 @@ def status(settings: Settings, processes: Sequence[ProcessState]) -> Status:
     spools: tuple[SpoolStatus, ...] = ()
     lags: tuple[ConsumerLag, ...] = ()
     try:
-        states = gateway_states(settings.kafka)
-        spools = tuple(_spool(state) for state in states.values())
+        spools = tuple(_spool(word) for word in gateway_words(settings.kafka).values())
         lags = tuple(_lags(settings))
     except HilumError as cause:
         problems.append(f"asking Kafka: {cause}")
@@ -75,14 +74,14 @@ def status(settings: Settings, processes: Sequence[ProcessState]) -> Status:
     return Status(not problems, tuple(processes), spools, lags, tuple(problems))
 
 
-def _spool(state: GatewayState) -> SpoolStatus:
-    now = datetime.now(UTC)
+def _spool(word: SpokenState) -> SpoolStatus:
+    now, state = datetime.now(UTC), word.state
     oldest = state.oldest_unarchived_at
     return SpoolStatus(
         gateway=state.gateway_name,
         site=state.site,
         gateway_id=state.gateway_id,
-        said_s_ago=round((now - state.at).total_seconds(), 1),
+        said_s_ago=round((now - word.taken_at).total_seconds(), 1),
         depth=unarchived_count(state),
         oldest_entry_at=oldest,
         oldest_entry_age_s=None if oldest is None else round((now - oldest).total_seconds(), 1),

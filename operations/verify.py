@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from contracts.events import GatewayState
 from infra.connect import Engines
-from operations import custody_sources as sources
 from operations.custody_index import count_from_index
 from operations.custody_judge import Custody
 from operations.custody_sources import Content
 from operations.custody_whole import count_from_sources
+from operations.gateway_words import Since, SpokenState, gateway_words
 from operations.rehash import Rehash, rehash_bucket
 
 POLL_S = 1.0
@@ -121,9 +120,10 @@ def _way(engines: Engines, wanted: Way) -> Way:
 def _wait_for_gateways(
     engines: Engines, started_at: datetime, deadline: float, tell: Callable[[str], None]
 ) -> list[tuple[SilentGateway, int]]:
+    since = Since(started_at)
     while True:
-        states = sources.gateway_states(engines.settings.kafka)
-        waiting = list(_not_done(engines, states, started_at))
+        words = gateway_words(engines.settings.kafka)
+        waiting = list(_not_done(engines, words, since))
         if not waiting or time.monotonic() >= deadline:
             return waiting
         tell(f"waiting for gateway {waiting[0][0].name}: {waiting[0][0].reason}")
@@ -131,14 +131,14 @@ def _wait_for_gateways(
 
 
 def _not_done(
-    engines: Engines, states: dict[str, GatewayState], started_at: datetime
+    engines: Engines, words: dict[str, SpokenState], since: Since
 ) -> Iterable[tuple[SilentGateway, int]]:
-    heard_from = {(state.site, state.gateway_name) for state in states.values()}
+    heard_from = {(word.state.site, word.state.gateway_name) for word in words.values()}
     for name, gateway in engines.settings.gateways.items():
         if (gateway.site, name) not in heard_from:
             yield SilentGateway("", gateway.site, name, "has never published its state"), 0
-    for state in states.values():
-        reason = _why_not_done(state, started_at)
+    for word in words.values():
+        state, reason = word.state, since.why_not(word)
         if reason:
             in_flight = sum(
                 total.deliveries
@@ -149,17 +149,6 @@ def _not_done(
                 SilentGateway(state.gateway_id, state.site, state.gateway_name, reason),
                 in_flight,
             )
-
-
-def _why_not_done(state: GatewayState, started_at: datetime) -> str:
-    if state.at <= started_at:
-        return f"silent since {state.at.isoformat(timespec='seconds')}"
-    oldest_at = state.oldest_receipt_unpublished_at
-    if state.receipts_unpublished and (oldest_at is None or oldest_at <= started_at):
-        return f"{state.receipts_unpublished} receipts not published yet"
-    if state.oldest_unarchived_at is not None and state.oldest_unarchived_at <= started_at:
-        return f"holds images from {state.oldest_unarchived_at.isoformat()} not archived yet"
-    return ""
 
 
 def _compare(
