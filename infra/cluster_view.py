@@ -34,6 +34,7 @@ AGE_TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 _IN_SYNC_MIN = "min.insync.replicas"
+_OFFSETS_KEPT = "offsets.retention.minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,21 @@ class ClusterView:
             answer = admin.describe_configs([asked], config_filter="all")["topic"]
         replicas = min(len(row["replica_nodes"]) for row in found["partitions"])
         return TopicCopies(replicas, int(answer[wire_topic][_IN_SYNC_MIN]["value"]))
+
+    def offsets_kept_minutes(self) -> int:
+        """How long the commits of a group without members are kept, by the broker that has least.
+
+        Raises FatalError also where the cluster lets nobody read its brokers' settings.
+        """
+        with self._asking("asking for the brokers' settings") as admin:
+            brokers = [
+                str(broker["broker_id"])
+                for broker in admin.describe_cluster()["brokers"]
+                if not broker.get("is_fenced")
+            ]
+            asked = [ConfigResource(ConfigResourceType.BROKER, b, [_OFFSETS_KEPT]) for b in brokers]
+            answer = admin.describe_configs(asked, config_filter="all")["broker"]
+        return min(int(answer[broker][_OFFSETS_KEPT]["value"]) for broker in brokers)
 
     def group_lag(self, group: str, topics: Sequence[str]) -> dict[str, TopicLag]:
         """Records that a group has not committed, and the age of the oldest of them, by topic.

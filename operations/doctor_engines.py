@@ -14,12 +14,15 @@ from infra.cluster_view import ClusterView
 from infra.engines.program import Probe
 from infra.migrate import migrations, pending
 from infra.provision_topics import topics_state
-from infra.settings import ClickHouseSettings, Settings, SiteSettings
+from infra.settings import ClickHouseSettings, KafkaSettings, Settings, SiteSettings
 from operations.doctor_clock import clickhouse_clock, gateway_clocks, store_clock
 from operations.findings import Check, Finding, judge
 
 # Names of topics in one line of an answer.
 NAMED_MAX = 3
+# A consumer that stood still for a month is a long repair, and no reason to read all of history.
+OFFSETS_KEPT_DAYS_MIN = 30
+DAY_MINUTES = 24 * 60
 
 
 def engine_checks(settings: Settings, up_command: str) -> list[Check]:
@@ -32,6 +35,13 @@ def engine_checks(settings: Settings, up_command: str) -> list[Check]:
             f"a broker at {kafka.bootstrap_servers}",
             up_command if settings.local.kafka else _reach(kafka.bootstrap_servers.split(",")[0]),
             lambda: _kafka(settings, up_command),
+        ),
+        Check(
+            "kafka",
+            "group offsets",
+            f"kept for {OFFSETS_KEPT_DAYS_MIN} days",
+            up_command if settings.local.kafka else _reach(kafka.bootstrap_servers.split(",")[0]),
+            lambda: _group_offsets(kafka, up_command if settings.local.kafka else ""),
         ),
         Check(
             "schema registry",
@@ -117,6 +127,30 @@ def _kafka(settings: Settings, up_command: str) -> Iterator[Finding]:
     yield _window(settings)
     if not state.missing:
         yield from gateway_clocks(settings)
+
+
+def _group_offsets(kafka: KafkaSettings, up_command: str) -> Iterator[Finding]:
+    """Where a consumer goes on is forgotten once all of its members have been gone for so long.
+
+    It reads everything from the beginning then, which is harmless and long.
+    """
+    view = ClusterView(kafka)
+    try:
+        kept_days = view.offsets_kept_minutes() / DAY_MINUTES
+    finally:
+        view.close()
+    yield judge(
+        "kafka",
+        "group offsets",
+        "ok" if kept_days >= OFFSETS_KEPT_DAYS_MIN else "warning",
+        f"kept for {kept_days:g} days after a consumer has stopped",
+        (
+            f"at least {OFFSETS_KEPT_DAYS_MIN} days",
+            up_command
+            or f"set offsets.retention.minutes={OFFSETS_KEPT_DAYS_MIN * DAY_MINUTES} in"
+            " server.properties of every broker, and restart them one by one",
+        ),
+    )
 
 
 def _window(settings: Settings) -> Finding:

@@ -22,6 +22,7 @@ KAFKA_VERSION = "4.3.0"
 _CACHE_NAME = f"kafka-{KAFKA_VERSION}-1"
 _HERE = Path(__file__).parent
 JAVA_OPTIONS = ("-Xms128m", "-Xmx512m")
+OFFSETS_KEPT_MINUTES = 90 * 24 * 60
 # Copies of Kafka's own topics, and how many of them have to acknowledge, where there are nodes.
 _REPLICAS, _IN_SYNC_MIN = 3, 2
 
@@ -159,6 +160,8 @@ def _properties(node: KafkaNode, nodes: Sequence[KafkaNode]) -> str:
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync_min,
+        # Where a group goes on is kept for so long once all of it has stopped (7 days by default).
+        "offsets.retention.minutes": str(OFFSETS_KEPT_MINUTES),
         # Consumers start one after the other and stay: waiting 3 s for more buys nothing.
         "group.initial.rebalance.delay.ms": "0",
         # After a kill -9 a node is let in again when its old session is over (9 s by default).

@@ -125,7 +125,7 @@ def test_engines_before_and_after_they_are_provisioned(engine_settings: Settings
     primary = engine_settings.primary.model_copy(update={"name": "elsewhere"})
     after = found_well(
         engine_settings.model_copy(update={"kafka": kafka, "primary": primary}),
-        *(("kafka", check) for check in ("topics", "in sync")),
+        *(("kafka", check) for check in ("topics", "in sync", "group offsets")),
         *(("s3 dr", "marker"), ("clickhouse dr", "migrations")),
     )
     drift = after["kafka", "topic settings"]
