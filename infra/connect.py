@@ -1,7 +1,8 @@
 """Builds a process's seams from its settings.
 
 Invariant: building needs no engine to be up; each connects at first use, so that whatever is down
-is an ordinary retryable failure later. Must not hold any logic of its own.
+is an ordinary retryable failure later. Nothing is ever written into a bucket that is not marked as
+that site's archive. Must not hold any logic of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from infra.clickhouse import ClickHouseDatabase
 from infra.clock import Clock, SystemClock
 from infra.object_store import S3ObjectStore
 from infra.payload_reader import KafkaPayloadReader
+from infra.provision_bucket import require_marker
 from infra.seams import PayloadReader, Publisher, StoreSite
 from infra.settings import Settings, SiteSettings
 from infra.telemetry import Metrics
@@ -65,6 +67,7 @@ def connect(settings: Settings, process_name: str, metrics: Metrics) -> Engines:
 def _site(site: SiteSettings) -> StoreSite:
     return StoreSite(
         name=site.name,
-        object_store=S3ObjectStore(site.object_store),
+        # Not at the start: whatever is down then must not keep a process from starting.
+        object_store=S3ObjectStore(site.object_store, lambda store: require_marker(store, site)),
         database=ClickHouseDatabase(site.clickhouse),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,18 @@ _METADATA_PREFIX = "x-amz-meta-"
 
 
 class S3ObjectStore:
-    """`infra.seams.ObjectStore`. Connects at first use; safe from any thread. Retries nothing."""
+    """`infra.seams.ObjectStore`. Connects at first use; safe from any thread. Retries nothing.
 
-    def __init__(self, store: ObjectStoreSettings) -> None:
+    `before_writing` is asked once, before the first object is stored, and raises where none may be.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStoreSettings,
+        before_writing: Callable[[S3ObjectStore], None] = lambda store: None,
+    ) -> None:
+        self._before_writing = before_writing
+        self._may_write = False
         self._bucket = store.bucket
         self._region = store.region
         pool = _pool(store)
@@ -70,6 +79,9 @@ class S3ObjectStore:
         return self._put(key, BufferBody(buffers), sha256, metadata)
 
     def _put(self, key: str, body: Body, sha256: str, metadata: Mapping[str, str]) -> StoredObject:
+        if not self._may_write:
+            self._before_writing(self)
+            self._may_write = True
         there = self.head(key)
         if there is None:
             named = {**metadata, SHA256_METADATA: sha256}

@@ -127,6 +127,8 @@ GATEWAY_ROWS: tuple[Row, ...] = (
         tests=(
             "tests/edge_gateway/test_forward.py::test_a_copied_spool_publishes_nothing_and_says_so",
             "tests/infra/test_provision.py::test_another_archives_bucket_is_refused",
+            "tests/infra/test_provision.py"
+            "::test_no_process_writes_into_a_bucket_that_is_not_its_own",
         ),
     ),
     Row(

@@ -14,12 +14,15 @@ from pydantic import SecretStr
 
 from contracts import topics
 from contracts.failures import FatalError, RetryableError
-from infra.cluster_view import admin_client
+from infra.cluster_view import ClusterView, admin_client
+from infra.connect import connect
+from infra.engines.kafka import OFFSETS_KEPT_MINUTES
 from infra.object_store import S3ObjectStore
 from infra.provision import provision
 from infra.provision_bucket import MARKER_KEY, provision_bucket, require_marker
 from infra.provision_topics import provision_topics
 from infra.settings import KafkaSettings, ObjectStoreSettings, Settings, SiteSettings
+from infra.telemetry import Metrics
 from tests.engines import delete_topics, isolated_settings
 from tests.polling import eventually, succeeded
 
@@ -190,6 +193,43 @@ def test_a_bucket_without_a_mark_is_refused_by_processes(
     store.ensure_bucket()
     with pytest.raises(FatalError, match="carries no hilum-archive"):
         require_marker(store, site)
+
+
+@pytest.mark.parametrize("other", ["site", "database", "nobody"])
+def test_no_process_writes_into_a_bucket_that_is_not_its_own(
+    settings: Settings, site: SiteSettings, other: str
+) -> None:
+    store = S3ObjectStore(site.object_store)
+    if other == "nobody":
+        store.ensure_bucket()
+        ours = site
+    else:
+        provision_bucket(site)
+        clickhouse = site.clickhouse.model_copy(update={"database": "elsewhere"})
+        changed = {"name": "elsewhere"} if other == "site" else {"clickhouse": clickhouse}
+        ours = site.model_copy(update=changed)
+    engines = connect(settings.model_copy(update={"primary": ours}), "test", Metrics())
+    try:
+        data = b"an image"
+        sha256 = hashlib.sha256(data).hexdigest()
+        with pytest.raises(FatalError, match=r"hilum-archive|another archive"):
+            engines.primary.object_store.put_buffers("packs/a.tar", [data], sha256, {})
+        assert list(store.list("packs/")) == []
+        if other == "nobody":
+            provision_bucket(site)
+            engines.primary.object_store.put_buffers("packs/a.tar", [data], sha256, {})
+            assert store.read("packs/a.tar") == data
+    finally:
+        engines.close()
+
+
+def test_where_groups_go_on_is_kept_for_months(settings: Settings) -> None:
+    view = ClusterView(settings.kafka)
+    try:
+        kept = succeeded(view.offsets_kept_minutes, "the brokers tell their settings")
+    finally:
+        view.close()
+    assert kept == OFFSETS_KEPT_MINUTES
 
 
 def test_an_existing_bucket_with_objects_is_marked_and_kept(
