@@ -5,8 +5,10 @@ Invariant: returns only once the condition itself was seen to hold; never sleeps
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from contracts.failures import RetryableError
@@ -45,3 +47,21 @@ def succeeded(work: Callable[[], T], what: str, within_s: float = WITHIN_S) -> T
 
     eventually(is_done, what, within_s)
     return results[0]
+
+
+@contextmanager
+def repeatedly(work: Callable[[], object], every_s: float) -> Iterator[None]:
+    """Does it again and again, on a thread of its own, for the length of a block."""
+    is_over = threading.Event()
+
+    def go_on() -> None:
+        while not is_over.wait(every_s):
+            work()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(WITHIN_S)

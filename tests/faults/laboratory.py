@@ -7,7 +7,6 @@ it fails. It must not wait for ever: every phase has a deadline.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.faults.history import History
 from tests.faults.nemesis import Nemesis, Step
 from tests.faults.pipeline import Pipeline, running_pipeline
 from tests.faults.run_report import RunFacts, write_run_report
+from tests.polling import repeatedly
 
 SETTLE_S = 300.0
 SEND_S = 240.0
@@ -88,7 +88,7 @@ class Laboratory:
         """Sends while the plan is carried out (and `meanwhile` runs), settles, judges, reports."""
         started_at, began_s = datetime.now(UTC), self.history.now_s()
         self.history.note(f"run {name}, seed {seed}")
-        with self._sampling():
+        with repeatedly(self._sample, SAMPLE_S):
             nemesis = Nemesis(self.pipeline, self.history, seed)
             # Other instances in each run, the same ones when a run is repeated.
             clients = self._clients(f"{name} {seed}", load)
@@ -185,22 +185,6 @@ class Laboratory:
         for name, value in gauges.items():
             self.history.gauge(name, value)
         return bool(gauges) and not any(gauges.values())
-
-    @contextmanager
-    def _sampling(self) -> Iterator[None]:
-        is_over = threading.Event()
-
-        def go_on() -> None:
-            while not is_over.wait(SAMPLE_S):
-                self._sample()
-
-        thread = threading.Thread(target=go_on, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join(SETTLE_S)
 
 
 @contextmanager

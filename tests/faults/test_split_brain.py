@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,21 +95,29 @@ class Split:
         )
 
 
-def test_both_sites_take_images_and_hold_the_union_after(
-    engines: Settings, tmp_path: Path, seed: int, record_property: Record
-) -> None:
-    record_property("seed", seed)
-    with split_sites(engines, tmp_path) as sites:
+@contextmanager
+def both_active(engines: Settings, directory: Path, seed: int) -> Iterator[Split]:
+    """The first site has taken images, the second has their copies and is promoted."""
+    with split_sites(engines, directory) as sites:
         split = Split(sites, seed)
         sites.sample()
         split.take(sites.first, story.deliveries(BEFORE, STUDY))
         sites.must_hold()
         sites.second.start()
+        yield split
+
+
+def test_both_sites_take_images_and_hold_the_union_after(
+    engines: Settings, tmp_path: Path, seed: int, record_property: Record
+) -> None:
+    record_property("seed", seed)
+    with both_active(engines, tmp_path, seed) as split:
         split.split()
         # The second site goes back to what it was, and the first one goes on.
-        sites.second.stop()
-        split.take(sites.first, [*story.deliveries(BEFORE, STUDY), *map(again, split.latest)])
-        sites.must_hold()
+        split.sites.second.stop()
+        told = [*story.deliveries(BEFORE, STUDY), *map(again, split.latest)]
+        split.take(split.sites.first, told)
+        split.sites.must_hold()
         record_property("figure", split.figure)
 
 
@@ -115,24 +125,19 @@ def test_both_sites_take_images_and_hold_the_union_after(
 def test_sites_that_split_again_and_again_hold_the_union_each_time(
     engines: Settings, tmp_path: Path, seed: int, minutes: int, record_property: Record
 ) -> None:
-    """In each round one of the sites is also begun anew while the line is cut or just after."""
+    """After each split one of the sites stands still while it takes images, and is begun anew."""
     record_property("seed", seed)
     chance = random.Random(seed)
     until = time.monotonic() + 60.0 * minutes
-    with split_sites(engines, tmp_path) as sites:
-        split = Split(sites, seed)
-        sites.sample()
-        split.take(sites.first, story.deliveries(BEFORE, STUDY))
-        sites.must_hold()
-        sites.second.start()
+    with both_active(engines, tmp_path, seed) as split:
         rounds = 0
         while time.monotonic() < until:
             split.split()
-            site = chance.choice(sites.both)
+            site = chance.choice(split.sites.both)
             site.stop()
             split.take(site, story.deliveries(DURING, STUDY))
             site.start()
             rounds += 1
             print(f"round {rounds}: {split.figure}")
-        sites.must_hold()
+        split.sites.must_hold()
         record_property("figure", f"{rounds} splits: {split.figure}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from operations.gateway_words import Since, SpokenState
 from operations.gateways import gateway_rows, retire
 from operations.verify import Verdict, VerifyOptions, verify
 from tests.consumers.world import World, world_of
-from tests.polling import succeeded
+from tests.polling import repeatedly, succeeded
 
 NAMES = ("north", "south")
 HOUR = timedelta(hours=1)
@@ -57,22 +56,9 @@ class Gateway:
         said = replace(self.state, at=datetime.now(UTC) + self._ahead)
         self._world.bus.publish_events([(said, said.gateway_id.encode())])
 
-    @contextmanager
-    def speaking(self) -> Iterator[None]:
+    def speaking(self) -> AbstractContextManager[None]:
         """It speaks again and again for the length of a block."""
-        is_over = threading.Event()
-
-        def go_on() -> None:
-            while not is_over.wait(SPEAKS_EVERY_S):
-                self.speak()
-
-        thread = threading.Thread(target=go_on, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
+        return repeatedly(lambda: succeeded(self.speak, "a word on the bus"), SPEAKS_EVERY_S)
 
 
 def both(world: World, ahead: timedelta = timedelta(0)) -> tuple[Gateway, Gateway]:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # deadlines are the point of them, are driven without those, and are not claimed here.
 SIMULATED = (
     "consumers/announce.py",
+    "consumers/archive_outcome.py",
     "consumers/dead_letter.py",
     "consumers/gather.py",
     "consumers/object_archive.py",

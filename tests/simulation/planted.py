@@ -13,6 +13,7 @@ from typing import Any
 import edge_gateway.spool.release
 import edge_gateway.spool.segment
 from consumers.announce import Announcer
+from consumers.archive_outcome import Outcome, Refused
 from consumers.gather import Batch, Gatherer
 from consumers.runner import Runner
 from contracts.events import CustodyMember
@@ -133,6 +134,10 @@ def _unordered(self: Progress, limit: int, now: Any, without: Any) -> Any:
     return _NEXT_SPOOLED(self, limit, now, without)[::-1]
 
 
+def _refusal_is_left_to_the_runner(self: Outcome, pack: Refused) -> None:
+    raise pack.cause
+
+
 _NEXT_SPOOLED = Progress.next_spooled
 
 
@@ -157,6 +162,11 @@ _ALL = (
         "no-dead-letters",
         "commits what was refused without a dead letter",
         _on(Batch, "dead_letters", lambda self, rejections: []),
+    ),
+    Defect(
+        "refusal-not-told",
+        "gives what the store refuses a dead letter, and no word to custody",
+        _on(Outcome, "refuse", _refusal_is_left_to_the_runner),
     ),
     Defect(
         "no-seek-back",
