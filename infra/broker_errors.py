@@ -29,12 +29,14 @@ _PRODUCER_ENDED: tuple[type[Exception], ...] = (
     kafka_errors.IllegalStateError,
 )
 
-# Retryable although the library does not say so (Java's client retries the first two).
+# Retryable although the library does not say so (Java's client retries the first two). A broker
+# whose heartbeat was late is in no metadata for a moment, and then the client knows no such id.
 _HEALS: tuple[type[Exception], ...] = (
     *_PRODUCER_ENDED,
     kafka_errors.CorruptRecordError,
     kafka_errors.UnknownError,
     kafka_errors.BrokerNotAvailableError,
+    kafka_errors.UnknownBrokerIdError,
     kafka_errors.StaleControllerEpochError,
     kafka_errors.StaleBrokerEpochError,
     kafka_errors.KafkaProtocolError,
