@@ -17,18 +17,14 @@ from contracts.envelope import Origin
 from contracts.failures import EXIT_FAILED, EXIT_OK
 from edge_gateway.bandwidth import Bandwidth
 from edge_gateway.centre import CentreListener
-from edge_gateway.commitment.custody_view import CustodyView
-from edge_gateway.commitment.desk import CommitmentDesk, DeskParts
-from edge_gateway.commitment.ledger import CommitmentLedger
-from edge_gateway.commitment.reporter import Reporter
-from edge_gateway.commitment.schema import LEDGER_NAME as COMMITMENT_LEDGER_NAME
-from edge_gateway.commitment.schema import set_aside_if_damaged
+from edge_gateway.centre_offsets import positions_in
+from edge_gateway.commitment.parts import commitment_desk, reporter
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.delivery_queue import DeliveryQueue
 from edge_gateway.drained import DrainedSpools
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
-from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
+from edge_gateway.forwarder import Forwarder, ForwarderParts
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
 from edge_gateway.pace import pace_of
@@ -179,8 +175,8 @@ class ForwardProcess:
             health=health,
             clock=clock,
             metrics=metrics,
-            commitment=self._commitment(progress, metrics, health),
-            reporter=self._reporter(metrics),
+            commitment=commitment_desk(gateway, progress.connection, health, clock, metrics),
+            reporter=reporter(gateway, clock, metrics),
             levels=self._levels(progress, health),
             quotas=self._quotas(progress),
             drained=DrainedSpools(progress, self._spools, feeds, clock),
@@ -261,24 +257,6 @@ class ForwardProcess:
 
     def _has_level(self, *levels: str) -> bool:
         return any(rule.level in levels for rule in self._gateway.admit)
-
-    def _commitment(
-        self, progress: Progress, metrics: Metrics, health: ForwardHealth
-    ) -> CommitmentDesk | None:
-        settings, directory = self._gateway.commitment, self._gateway.spool.directory
-        if not settings.peers:
-            return None
-        set_aside_if_damaged(directory / COMMITMENT_LEDGER_NAME)
-        custody = CustodyView(progress.connection)
-        ledger = CommitmentLedger(directory)
-        return CommitmentDesk(DeskParts(ledger, custody, health, self._clock, metrics), settings)
-
-    def _reporter(self, metrics: Metrics) -> Reporter | None:
-        gateway = self._gateway
-        if not gateway.commitment.peers:
-            return None
-        called = gateway.ae_title.strip()
-        return Reporter(gateway.spool.directory, called, gateway.commitment, self._clock, metrics)
 
     def _retention(
         self, progress: Progress, receipts: ReceiptLedger, health: ForwardHealth

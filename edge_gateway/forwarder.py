@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,9 +25,9 @@ from edge_gateway.centre import (
     Connected,
     Heard,
     InboxItem,
-    LogPosition,
     NewLog,
 )
+from edge_gateway.centre_offsets import offset_note, positions_in
 from edge_gateway.commitment.desk import CommitmentDesk
 from edge_gateway.commitment.reporter import Reporter
 from edge_gateway.custody import CustodyDesk
@@ -59,21 +58,6 @@ GAUGES_INTERVAL_S = 1.0
 LANDING_S = 3.0
 _PROBLEMS_TOLD = 3
 _LOG = logger("forwarder")
-
-
-def offset_note(topic: str) -> str:
-    """The ledger's note that holds where to go on in `topic`."""
-    return f"after:{topic}"
-
-
-def positions_in(progress: Progress) -> Mapping[str, LogPosition]:
-    """Where the ledger went on to in what the centre says. The state topic is read anew."""
-    found = {}
-    for topic in (CUSTODY.name, GATEWAY_REQUEST.name):
-        text = progress.note(offset_note(topic))
-        if text is not None:
-            found[topic] = LogPosition(*orjson.loads(text))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from infra.settings_packs import PackSettings
 from infra.settings_proofs import ProofSettings
 from infra.settings_section import Section
 from infra.settings_spool import SpoolSettings
+from infra.settings_tls import GatewayTls
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -85,23 +86,6 @@ class SiteSettings(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     object_store: ObjectStoreSettings
     clickhouse: ClickHouseSettings
-
-
-class GatewayTls(Section):
-    """TLS of the DICOM port (PS3.15 B.12, BCP 195): 1.2 and 1.3, client certificates by default."""
-
-    certificate_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
-    require_client_certificate: bool = True
-
-    @model_validator(mode="after")
-    def _clients_need_a_ca(self) -> GatewayTls:
-        if self.require_client_certificate and self.client_ca_file is None:
-            raise ValueError(
-                "require_client_certificate needs client_ca_file, or set it to false explicitly"
-            )
-        return self
 
 
 class GatewaySettings(Section):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from contracts.failures import FatalError
 from edge_gateway.association.certificate_watch import EXPIRY_WARNING
 from edge_gateway.association.tls import no_password
-from infra.settings import GatewayTls, Settings
+from infra.settings import Settings
+from infra.settings_tls import GatewayTls
 
 if TYPE_CHECKING:
     from infra.certificates import CertificateFacts

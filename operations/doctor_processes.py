@@ -19,9 +19,10 @@ from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.association.pdu import ProtocolError
 from edge_gateway.scu import AssociationRejected, Peer, TlsClient, client_context, echo
 from infra.engines.program import Probe
-from infra.settings import GatewaySettings, GatewayTls, Settings
+from infra.settings import GatewaySettings, Settings
 from infra.settings_admission import AdmitRule
 from infra.settings_commitment import CommitmentPeer
+from infra.settings_tls import GatewayTls
 from operations.doctor_engines import reachable_host
 from operations.findings import Check, Finding, Verdict, judge
 from operations.stack_programs import gateway_processes

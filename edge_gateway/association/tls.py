@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.failures import FatalError
-from infra.settings import GatewayTls
+from infra.settings_tls import GatewayTls
 
 if TYPE_CHECKING:
     from infra.certificates import CertificateFacts

@@ -260,12 +260,8 @@ def test_a_stop_does_not_wait_for_a_stalled_sender(
         assert not gateway.deliveries()
 
 
-def test_a_second_process_on_the_same_spool_or_port_fails_with_its_reason(
-    receive: ReceiveProcess,
-) -> None:
-    receive.start()
-    arguments = ("--settings", str(receive.settings), "--gateway", "north")
-    done = subprocess.run(
+def ended_at_start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "edge_gateway", "receive", *arguments],
         cwd=ROOT,
         capture_output=True,
@@ -273,6 +269,14 @@ def test_a_second_process_on_the_same_spool_or_port_fails_with_its_reason(
         timeout=200,
         check=False,
     )
+
+
+def test_a_second_process_on_the_same_spool_or_port_fails_with_its_reason(
+    receive: ReceiveProcess,
+) -> None:
+    receive.start()
+    arguments = ("--settings", str(receive.settings), "--gateway", "north")
+    done = ended_at_start(*arguments)
     assert done.returncode == EXIT_FAILED
     assert "spool" in done.stderr and "Traceback" not in done.stderr
 
@@ -291,13 +295,6 @@ def test_a_bad_configuration_exits_78_with_the_next_step(
     process = ReceiveProcess(tmp_path, bind="0.0.0.0")
     if "--settings" not in arguments:
         arguments += ("--settings", str(process.settings))
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_gateway", "receive", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = ended_at_start(*arguments)
     assert done.returncode == EXIT_FATAL
     assert text in done.stderr and "Traceback" not in done.stderr

@@ -13,11 +13,12 @@ from contracts.envelope import Origin
 from contracts.failures import RetryableError
 from edge_gateway.bandwidth import Bandwidth
 from edge_gateway.centre import INBOX_BATCHES_MAX, CentreListener
+from edge_gateway.centre_offsets import positions_in
 from edge_gateway.custody import CustodyDesk
 from edge_gateway.delivery_queue import DeliveryQueue
 from edge_gateway.flight import Sender
 from edge_gateway.forward_health import ForwardHealth
-from edge_gateway.forwarder import Forwarder, ForwarderParts, positions_in
+from edge_gateway.forwarder import Forwarder, ForwarderParts
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.priorities import Priorities
 from edge_gateway.priority_view import PriorityView

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from infra.settings import GatewayTls
+from infra.settings_tls import GatewayTls
 
 
 @dataclass(frozen=True)

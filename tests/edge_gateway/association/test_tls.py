@@ -17,7 +17,7 @@ from edge_gateway.association import AssociationLimits, TlsCertificates
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import StoreScu
-from infra.settings import GatewayTls
+from infra.settings_tls import GatewayTls
 from load.hostile.raw_peer import RQ, RawPeer, associate_body, data_set, pdu
 from load.hostile.slow import CLIENT_HELLO, send_beneath_tls
 from tests.edge_gateway.association.authority import Authority

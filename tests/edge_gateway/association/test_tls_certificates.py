@@ -19,7 +19,7 @@ from edge_gateway.association import CertificateWatch, TlsCertificates
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.scu import AssociationRejected, TlsClient, client_context
 from infra.certificates import read_certificates
-from infra.settings import GatewayTls
+from infra.settings_tls import GatewayTls
 from load.hostile.raw_peer import AC, RJ, RawPeer, data_set, store_command
 from operations.certs_lab import Issued, LabRequest, create_lab
 from tests.edge_gateway.running_gateway import (

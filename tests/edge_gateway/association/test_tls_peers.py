@@ -14,7 +14,7 @@ import pytest
 from edge_gateway.association.connection import ConnectionLost
 from edge_gateway.outgoing import OutgoingInstance, read_outgoing
 from edge_gateway.scu import Peer, StoreScu, TlsClient, client_context
-from infra.settings import GatewayTls
+from infra.settings_tls import GatewayTls
 from operations.certs_lab import Issued, LabRequest, create_lab
 from operations.peers import find
 from operations.ports import free_ports
