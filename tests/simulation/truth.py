@@ -191,7 +191,8 @@ class CommitWatch:
     def see(self, offsets: Mapping[Partition, int]) -> None:
         """No commit past a record that is not written, refused or asked for again, and told.
 
-        A record that says what it is and is in a dead letter is in custody's word, too.
+        A record that says what it is and is in a dead letter is in custody's word, too. Of a
+        delivery that is twice in one batch the later record stands for both.
         """
         archived = self._bucket.members()
         told = self._told_custody()
@@ -207,7 +208,11 @@ class CommitWatch:
                     require(place in letters, f"commit past {place}, in no dead letter")
                     continue
                 is_kept = archived.get(event.delivery_id) == event.content.content_sha256
-                is_told = event.delivery_id in told and (is_kept or place in letters)
+                is_set_aside = any(
+                    letters.get((partition.number, later)) == event.delivery_id
+                    for later in range(record.offset, offset)
+                )
+                is_told = event.delivery_id in told and (is_kept or is_set_aside)
                 require(
                     is_told or event.delivery_id in asked,
                     f"commit past unwritten {event.delivery_id} at {place}",
@@ -231,11 +236,16 @@ class CommitWatch:
                 found.update(request.delivery_ids)
         return found
 
-    def _dead_letters(self) -> set[tuple[int, int]]:
-        found = set()
+    def _dead_letters(self) -> dict[tuple[int, int], str]:
+        """The delivery of each by its place; '' for what does not say what it is."""
+        found = {}
         for record in self._bus.log(topics.RECEIVED.dlq_name, 0).records:
             headers = dict(record.headers)
-            found.add((int(headers["hilum-partition"]), int(headers["hilum-offset"])))
+            place = (int(headers["hilum-partition"]), int(headers["hilum-offset"]))
+            try:
+                found[place] = event_in(record.value, InstanceReceived).delivery_id
+            except PoisonError:
+                found[place] = ""
         return found
 
 
