@@ -75,7 +75,10 @@ class SpoolFeed:
         position = self._note(_POSITION)
         self._is_rebuilding = not position or bool(self._note(_REBUILDING))
         if position:
-            self._reader.seek(SpoolPosition(*orjson.loads(position)))
+            segment, offset_bytes, *order = orjson.loads(position)
+            self._reader.seek(SpoolPosition(segment, offset_bytes))
+            # A clock that was set back meanwhile lets nothing overtake what was accepted before.
+            self._last_order = order[0] if order else 0
         else:
             self._set_note(_REBUILDING, "yes")
         for delivery_id in self._reader.remnant_ids():
@@ -201,8 +204,8 @@ class SpoolFeed:
         self._receipts.add(receipt.association_id, segment, entry)
 
     def _note_position(self, position: SpoolPosition) -> None:
-        text = orjson.dumps((position.segment_number, position.offset_bytes)).decode()
-        self._set_note(_POSITION, text)
+        noted = (position.segment_number, position.offset_bytes, self._last_order)
+        self._set_note(_POSITION, orjson.dumps(noted).decode())
 
     def _note_damage(self, problem: SpoolCorrupt) -> None:
         places = int(self._note(_DAMAGED) or "0") + 1

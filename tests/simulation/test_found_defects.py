@@ -96,3 +96,20 @@ def test_a_number_of_a_segment_that_was_put_aside_is_never_given_again(world: Wo
     (stored,) = world.send_study(2, [700])
     world.heal_and_drain()
     assert stored in world.bucket.members()
+
+
+def test_a_clock_set_back_before_a_restart_lets_nothing_overtake(world: World) -> None:
+    """Several spools are published in the order of arrival, and the last time was in memory only.
+
+    After a kill of the forwarder an image of the same study that came after the clock was set
+    back stood before the one that was waiting.
+    """
+    world.bus.down_until = world.clock.monotonic() + 1_000
+    first = world.send_study(1, [700])
+    world.gateway.forward(2)
+    world.clock.step_wall_clock(-3_600.0)
+    world.gateway.kill_forwarder()
+    world.gateway.start_forwarder()
+    second = world.send_study(1, [700])
+    world.heal_and_drain()
+    assert {*first, *second} <= set(world.bucket.members())
