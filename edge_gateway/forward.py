@@ -27,7 +27,7 @@ from edge_gateway.forward_health import ForwardHealth
 from edge_gateway.forwarder import Forwarder, ForwarderParts
 from edge_gateway.gateway_requests import RequestDesk
 from edge_gateway.level_desk import LevelDesk
-from edge_gateway.pace import pace_of
+from edge_gateway.pace import is_waited_for, pace_of
 from edge_gateway.priorities import Priorities
 from edge_gateway.priority_view import PriorityView
 from edge_gateway.progress import Progress
@@ -224,7 +224,7 @@ class ForwardProcess:
             positions_in(progress),
             health,
             self._clock,
-            checks_copies=self._has_level("kafka"),
+            checks_copies=any(rule.level == "kafka" for rule in self._gateway.admit),
             poll_s=pace_of(self._gateway).poll_s,
         )
 
@@ -243,7 +243,7 @@ class ForwardProcess:
         return DeliveryQueue(progress, self._clock, PriorityView(progress.connection, step))
 
     def _levels(self, progress: Progress, health: ForwardHealth) -> LevelDesk | None:
-        if not self._has_level("kafka", "archive"):
+        if not is_waited_for(self._gateway):
             return None
         desk = LevelDesk(progress.connection, health, self._clock)
         desk.open(self._gateway.spool.directory)
@@ -254,9 +254,6 @@ class ForwardProcess:
             return None
         directory, gateway_id = self._gateway.spool.directory, self._identity.gateway_id
         return QuotaDesk(progress.connection, directory, gateway_id, self._clock)
-
-    def _has_level(self, *levels: str) -> bool:
-        return any(rule.level in levels for rule in self._gateway.admit)
 
     def _retention(
         self, progress: Progress, receipts: ReceiptLedger, health: ForwardHealth

@@ -26,7 +26,11 @@ WAITED_FOR = Pace(LINGER_MS, 0.05)
 IN_NO_HURRY = Pace(10, 0.15)
 
 
+def is_waited_for(gateway: GatewaySettings) -> bool:
+    """Whether a rule asks for a level that the forward process confirms."""
+    return any(rule.level in ("kafka", "archive") for rule in gateway.admit)
+
+
 def pace_of(gateway: GatewaySettings) -> Pace:
     """The pace that the gateway's rules leave."""
-    is_waited_for = any(rule.level in ("kafka", "archive") for rule in gateway.admit)
-    return WAITED_FOR if is_waited_for else IN_NO_HURRY
+    return WAITED_FOR if is_waited_for(gateway) else IN_NO_HURRY

@@ -7,13 +7,13 @@ alternating order, against the real receive process; both sides send the same in
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from statistics import geometric_mean
 
 from load.delayed_link import delayed_link
 from load.receivers.hilum import RunningHilum, run_hilum
@@ -47,7 +47,7 @@ class Gain:
     @property
     def mean(self) -> float:
         """The geometric mean of the ratios."""
-        return math.exp(sum(map(math.log, self.ratios)) / len(self.ratios))
+        return geometric_mean(self.ratios)
 
 
 class Bench:

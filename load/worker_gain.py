@@ -7,14 +7,15 @@ alternating order, against two real gateways that differ in the number of worker
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import geometric_mean
 
+from load.compare.bench import alternating
 from load.receivers.hilum import DEFAULTS, RunningHilum, run_hilum
 from load.senders import LeanOptions, Planned, send_lean
 from load.studies import Identity, default_cache, templates
@@ -53,16 +54,11 @@ class Bench:
 
     def pairs(self, kind: str, associations: int, how_many: int) -> list[Pair]:
         """So many pairs, in turn with either first."""
-        found = []
-        for number in range(how_many):
-            if number % 2:
-                several = self._sample(self._several, kind, associations)
-                one = self._sample(self._one, kind, associations)
-            else:
-                one = self._sample(self._one, kind, associations)
-                several = self._sample(self._several, kind, associations)
-            found.append(Pair(one, several))
-        return found
+        costs: dict[bool, list[Cost]] = {False: [], True: []}
+        for is_several in alternating((False, True), how_many):
+            gateway = self._several if is_several else self._one
+            costs[is_several].append(self._sample(gateway, kind, associations))
+        return [Pair(*pair) for pair in zip(costs[False], costs[True], strict=True)]
 
     def _sample(self, gateway: RunningHilum, kind: str, associations: int) -> Cost:
         template, study = templates(kind, cache=default_cache()), next(self._studies)
@@ -79,11 +75,6 @@ class Bench:
         gateway.clear()
         thousands = run.acknowledged / 1000
         return Cost(run.acknowledged / run.seconds, cpu_s / thousands, flushes / thousands)
-
-
-def mean(ratios: Sequence[float]) -> float:
-    """The geometric mean."""
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def main() -> None:
@@ -110,11 +101,11 @@ def _show(kind: str, associations: int, pairs: Sequence[Pair]) -> None:
     ratios = [pair.several.rate / pair.one.rate for pair in pairs]
     one = sum(pair.one.rate for pair in pairs) / len(pairs)
     several = sum(pair.several.rate for pair in pairs) / len(pairs)
-    cpu = mean([pair.several.cpu_s / pair.one.cpu_s for pair in pairs])
-    flushes = mean([pair.several.flushes / pair.one.flushes for pair in pairs])
+    cpu = geometric_mean(pair.several.cpu_s / pair.one.cpu_s for pair in pairs)
+    flushes = geometric_mean(pair.several.flushes / pair.one.flushes for pair in pairs)
     told = " ".join(f"{ratio:.2f}" for ratio in ratios)
     print(
-        f"| {kind} | {associations} | {one:.0f} | {several:.0f} | {mean(ratios):.2f} "
+        f"| {kind} | {associations} | {one:.0f} | {several:.0f} | {geometric_mean(ratios):.2f} "
         f"| {told} | {cpu:.2f} | {flushes:.2f} |",
         flush=True,
     )
